@@ -1,0 +1,265 @@
+//! What each subcommand does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use efd_shared_daemon::clock::utc_now;
+use efd_shared_daemon::exit::Exit;
+use efd_shared_daemon::http::client;
+use efd_shared_daemon::identity::ca::{self, Authority, Written};
+use efd_shared_daemon::{config as configuration, exit, logs};
+use efd_shared_model::EdgeId;
+use serde_json::Value as Json;
+
+use crate::config::{Config, HTTP_PORT};
+use crate::{Arguments, CaCommand, Command, run};
+
+const ENVIRONMENT: &str = "EFD_CENTRAL__";
+const WITHIN: Duration = Duration::from_secs(5);
+
+pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit, Box<dyn std::error::Error>> {
+    let Arguments {
+        config: path,
+        set,
+        log,
+        log_level,
+        command,
+    } = arguments;
+    let load = || load(&path, &set);
+    let exit = match command {
+        Command::Run {
+            #[cfg(feature = "sabotage")]
+            sabotage,
+        } => {
+            let _logs = logs::init(log, log_level.as_deref())?;
+            #[cfg(feature = "sabotage")]
+            let sabotage = crate::sabotage::Sabotage::parse(&sabotage)?;
+            run::run(
+                &load()?,
+                #[cfg(feature = "sabotage")]
+                sabotage,
+            )
+            .map(|()| Exit::Ok)
+        }
+        Command::Check => check(&load()?),
+        Command::Status { json } => status(&load()?, json),
+        Command::Edges { json } => edges(&load()?, json),
+        Command::Ca { folder, command } => authority(&folder, command),
+    };
+    Ok(exit?)
+}
+
+fn load(path: &Path, set: &[String]) -> Result<Config> {
+    let config: Config = configuration::load(path, ENVIRONMENT, set)?;
+    let faults = config.faults();
+    if !faults.is_empty() {
+        bail!("{}:\n  {}", path.display(), faults.join("\n  "));
+    }
+    Ok(config)
+}
+
+fn authority(folder: &Path, command: CaCommand) -> Result<Exit> {
+    let now = utc_now();
+    let written = match command {
+        CaCommand::Init { name, days } => ca::create(folder, &name, days, now)?,
+        CaCommand::IssueEdge { site, edge, days } => {
+            let edge = edge.unwrap_or_else(|| EdgeId(*uuid::Uuid::new_v4().as_bytes()));
+            Authority::open(folder)?.issue_edge(folder, &site, edge, days, now)?
+        }
+        CaCommand::IssueCentral { name, hosts, days } => {
+            Authority::open(folder)?.issue_central(folder, &name.parse()?, &hosts, days, now)?
+        }
+    };
+    let Written {
+        certificate,
+        key,
+        subject,
+        not_after,
+        serial,
+    } = written;
+    say(&format!("{subject}, serial {serial}, until {not_after}"));
+    say(&format!(
+        "  {}\n  {} (keep it secret)",
+        certificate.display(),
+        key.display()
+    ));
+    Ok(Exit::Ok)
+}
+
+/// Every part is tried, whatever the ones before said.
+fn check(config: &Config) -> Result<Exit> {
+    let mut exit = Exit::Ok;
+    let mut part = |name: &str, result: Result<String>| match result {
+        Ok(text) => say(&format!("ok    {name}: {text}")),
+        Err(error) => {
+            exit = Exit::Failed;
+            say(&format!("FAIL  {name}: {error:#}"));
+        }
+    };
+    part("configuration", Ok(format!("edges at {}", config.listen)));
+    part(
+        "http",
+        config
+            .http
+            .check(HTTP_PORT)
+            .map(|address| address.listen.to_string())
+            .map_err(Into::into),
+    );
+    part(
+        "certificate",
+        run::credentials(config).map(|credentials| {
+            let facts = credentials.facts();
+            format!("{}, until {}", facts.identity, facts.not_after)
+        }),
+    );
+    part("log", writable(&config.path));
+    if config.lake.enabled {
+        part("lake", writable(&config.lake_path()));
+    }
+    if config.has_feed() {
+        part(
+            "feed",
+            run::feed_options(config).map(|options| {
+                format!("brokers {}, registry {}", options.brokers, options.registry)
+            }),
+        );
+    }
+    Ok(exit)
+}
+
+fn writable(folder: &Path) -> Result<String> {
+    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    let probe = folder.join(".check");
+    std::fs::write(&probe, b"efd").with_context(|| format!("write in {}", folder.display()))?;
+    std::fs::remove_file(&probe).with_context(|| format!("remove {}", probe.display()))?;
+    Ok(folder.display().to_string())
+}
+
+/// `None`: nobody answers, and that has been said.
+fn ask(config: &Config) -> Result<Option<Json>> {
+    let address = config.http.check(HTTP_PORT)?;
+    match client::get(address.listen, "/status", address.token.as_ref(), WITHIN) {
+        Ok(reply) => Ok(Some(serde_json::from_slice(&reply.body)?)),
+        Err(error) => {
+            complain(&format!(
+                "no answer from efd-central: {}",
+                exit::one_line(&error)
+            ));
+            Ok(None)
+        }
+    }
+}
+
+fn status(config: &Config, as_json: bool) -> Result<Exit> {
+    let Some(status) = ask(config)? else {
+        return Ok(Exit::Failed);
+    };
+    let complaints = complaints(&status);
+    if as_json {
+        say(&status.to_string());
+    } else {
+        for section in ["version", "ingest", "log", "lake", "feed", "certificate"] {
+            say(&format!("{section:<12}{}", status[section]));
+        }
+        say(&format!(
+            "edges       {}",
+            status["edges"].as_array().map_or(0, Vec::len)
+        ));
+        complaints
+            .iter()
+            .for_each(|line| say(&format!("LOOK  {line}")));
+    }
+    Ok(if complaints.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Attention
+    })
+}
+
+fn complaints(status: &Json) -> Vec<String> {
+    let number = |path: &str| status.pointer(path).and_then(Json::as_f64).unwrap_or(0.0);
+    let mut complaints = Vec::new();
+    let mut complain = |bad: bool, text: String| bad.then(|| complaints.push(text));
+    let offline = status["edges"].as_array().map_or(0, |edges| {
+        edges
+            .iter()
+            .filter(|edge| edge["connected"] == false)
+            .count()
+    });
+    complain(offline > 0, format!("{offline} edges are not connected"));
+    complain(
+        number("/log/room") == 0.0,
+        "the log takes nothing; the edges keep their data".into(),
+    );
+    complain(
+        number("/lake/commit_failures") > 0.0,
+        "the lake could not commit".into(),
+    );
+    complain(
+        number("/lake/files_missing") > 0.0,
+        "files of the lake are gone".into(),
+    );
+    let feed = status
+        .pointer("/feed/state")
+        .and_then(Json::as_str)
+        .unwrap_or("off");
+    complain(
+        !matches!(feed, "off" | "running" | "reading_back"),
+        format!("the feed is {feed}"),
+    );
+    complain(
+        number("/feed/parked_outputs") > 0.0,
+        "public topics refuse records".into(),
+    );
+    complain(
+        number("/certificate/days_left") < 30.0,
+        "the certificate expires in less than 30 days".into(),
+    );
+    complaints
+}
+
+fn edges(config: &Config, as_json: bool) -> Result<Exit> {
+    let Some(status) = ask(config)? else {
+        return Ok(Exit::Failed);
+    };
+    let empty = Vec::new();
+    let edges = status["edges"].as_array().unwrap_or(&empty);
+    if !as_json {
+        say(&format!(
+            "{:<38}{:<12}{:<11}{:>14}{:>14}{:>16}",
+            "edge", "site", "connected", "live blocks", "fill blocks", "backlog bytes"
+        ));
+    }
+    for edge in edges {
+        if as_json {
+            say(&edge.to_string());
+            continue;
+        }
+        let text = |key: &str| {
+            edge[key]
+                .as_str()
+                .map_or_else(|| edge[key].to_string(), str::to_owned)
+        };
+        say(&format!(
+            "{:<38}{:<12}{:<11}{:>14}{:>14}{:>16}",
+            text("edge"),
+            text("site"),
+            text("connected"),
+            text("blocks_live"),
+            text("blocks_fill"),
+            text("backlog_bytes")
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+#[expect(clippy::print_stdout, reason = "a command for people at a terminal")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
+fn complain(line: &str) {
+    eprintln!("{line}");
+}

@@ -1,0 +1,199 @@
+//! The configuration of a centre. Every default is stated in `central/daemon/central.toml`, which a test reads.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use efd_shared_daemon::http::HttpConfig;
+use efd_shared_daemon::units::{ByteSize, Span};
+use serde::Deserialize;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// UDP address for edges.
+    #[serde(default = "default_listen")]
+    pub(crate) listen: SocketAddr,
+    /// Folder with `ca.crt`, and `central-<name>.crt` and `.key` as `efd-central ca` issued them.
+    pub(crate) certificates: PathBuf,
+    /// The log and all state.
+    #[serde(default = "default_state_folder")]
+    pub(crate) path: PathBuf,
+    #[serde(default)]
+    pub(crate) log: Log,
+    #[serde(default)]
+    pub(crate) lake: Lake,
+    #[serde(default)]
+    pub(crate) feed: Feed,
+    #[serde(default)]
+    pub(crate) http: HttpConfig,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 4433))
+}
+
+fn default_state_folder() -> PathBuf {
+    PathBuf::from("/var/lib/efd-central")
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// Blocks that every consumer has taken are removed when they are older.
+    pub(crate) retain: Span,
+    pub(crate) segment_bytes_max: ByteSize,
+    pub(crate) segment_age_max: Span,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            retain: Span::from_days(7),
+            segment_bytes_max: ByteSize::from_mib(256),
+            segment_age_max: Span::from_secs(3600),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Lake {
+    pub(crate) enabled: bool,
+    /// Root folder; absent means `<path>/lake`.
+    pub(crate) path: Option<PathBuf>,
+    /// A record is visible at the latest after so long.
+    pub(crate) commit_every: Span,
+    /// Records waiting for their commit.
+    pub(crate) memory_max: ByteSize,
+}
+
+impl Default for Lake {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            path: None,
+            commit_every: Span::from_secs(60),
+            memory_max: ByteSize::from_mib(256),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Feed {
+    /// Kafka's bootstrap servers; empty: no feed.
+    pub(crate) brokers: String,
+    /// Base URL of the schema registry (Confluent API).
+    pub(crate) registry: String,
+    /// Public topics are named so.
+    pub(crate) topic: String,
+    pub(crate) replication: i32,
+    pub(crate) min_insync_replicas: i32,
+    pub(crate) checkpoint_every: Span,
+    /// Further librdkafka properties.
+    pub(crate) properties: std::collections::BTreeMap<String, String>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            brokers: String::new(),
+            registry: String::new(),
+            topic: "{site}.{topic}".into(),
+            replication: 3,
+            min_insync_replicas: 2,
+            checkpoint_every: Span::from_secs(5),
+            properties: Default::default(),
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn lake_path(&self) -> PathBuf {
+        self.lake
+            .path
+            .clone()
+            .unwrap_or_else(|| self.path.join("lake"))
+    }
+
+    pub(crate) fn has_feed(&self) -> bool {
+        !self.feed.brokers.is_empty()
+    }
+
+    /// What no type can refuse. One line per fault.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut refuse = |bad: bool, text: String| bad.then(|| faults.push(text));
+        let feed = &self.feed;
+        refuse(
+            self.has_feed() && feed.registry.is_empty(),
+            "feed.brokers is set and feed.registry is not: public topics need a schema registry"
+                .into(),
+        );
+        refuse(
+            feed.replication < 1
+                || feed.min_insync_replicas < 1
+                || feed.min_insync_replicas > feed.replication,
+            format!(
+                "feed.replication = {} and feed.min_insync_replicas = {}: the second is at least 1 and at most the first",
+                feed.replication, feed.min_insync_replicas
+            ),
+        );
+        refuse(
+            !feed.topic.contains("{topic}") || !feed.topic.contains("{site}"),
+            format!(
+                "feed.topic = \"{}\": needs {{site}} and {{topic}}, or sites would share a topic",
+                feed.topic
+            ),
+        );
+        faults
+    }
+}
+
+pub(crate) const HTTP_PORT: u16 = 9465;
+
+pub(crate) fn default_path() -> &'static Path {
+    Path::new("/etc/efd/central.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commented example states every default: with the certificates alone the configuration is the same.
+    #[test]
+    fn the_example_states_the_defaults() {
+        let read = |text: &str| -> Config {
+            efd_shared_daemon::config::parse(Path::new("central.toml"), text, "NOTHING__", [], &[])
+                .unwrap()
+        };
+        let (whole, short) = (
+            read(include_str!("../central.toml")),
+            read("certificates = \"/etc/efd/certificates\"\n"),
+        );
+        assert!(whole.faults().is_empty(), "{:?}", whole.faults());
+        let shown = |config: &Config| {
+            let mut config = config.clone();
+            config.http = HttpConfig::default();
+            format!("{config:#?}")
+        };
+        assert_eq!(shown(&whole), shown(&short));
+        assert_eq!(whole.http.listen, Some(([127, 0, 0, 1], HTTP_PORT).into()));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let text = "certificates = \"c\"\n[feed]\nbrokers = \"b:9092\"\ntopic = \"{topic}\"\nreplication = 1\n";
+        let config: Config =
+            efd_shared_daemon::config::parse(Path::new("central.toml"), text, "NOTHING__", [], &[])
+                .unwrap();
+        let faults = config.faults().join("\n");
+        for wanted in [
+            "feed.registry is not",
+            "feed.min_insync_replicas = 2",
+            "needs {site} and {topic}",
+        ] {
+            assert!(faults.contains(wanted), "{wanted} in {faults}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! efd-central: from the edges to the log to the stores.
+//!
+//! In:  QUIC connections of edges, each with the certificate of its site. Out: a durable log of blocks, and its consumers:
+//! public Kafka topics (the feed) and a lake of Parquet files.
+//!
+//! Invariants: nothing is acknowledged before it is durable in the log; no consumer can hold up ingest or another consumer;
+//! an edge can speak for the site in its certificate only.
+
+mod appender;
+mod commands;
+mod config;
+mod connection;
+mod fleet;
+mod ingest;
+mod meters;
+mod roles;
+mod run;
+#[cfg(feature = "sabotage")]
+mod sabotage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use efd_shared_daemon::exit;
+use efd_shared_daemon::logs::LogFormat;
+use efd_shared_model::{EdgeId, Site};
+
+/// Takes the blocks of many edges into a durable log, and feeds Kafka topics and a Parquet lake from it.
+///
+/// Start: `efd-central ca init`, `efd-central ca issue-central`, then `efd-central run`. At 3 a.m.: `efd-central status`.
+#[derive(Debug, Parser)]
+#[command(name = "efd-central", version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration.
+    #[arg(long, global = true, default_value_os_t = config::default_path().to_owned())]
+    config: PathBuf,
+    /// Overrides one value: `--set lake.commit_every=10s`. Before it: variables `EFD_CENTRAL__LAKE__COMMIT_EVERY=10s`.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// `json` or `text`; text on a terminal, JSON elsewhere.
+    #[arg(long, global = true)]
+    log: Option<LogFormat>,
+    /// error, warn, info, debug or trace; also by the variable EFD_LOG.
+    #[arg(long, global = true)]
+    log_level: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ingest, log, feed and lake; until SIGTERM, which drains and commits.
+    Run {
+        /// Faults for tests: `ack-early`, `no-dedup`.
+        #[cfg(feature = "sabotage")]
+        #[arg(long = "sabotage")]
+        sabotage: Vec<String>,
+    },
+    /// Would `run` work? Configuration, certificates, folders, brokers and registry.
+    Check,
+    /// The running daemon in one page. Exit code 0 well, 1 something needs a look, 2 no answer.
+    Status {
+        #[arg(long)]
+        json: bool,
+    },
+    /// The edges that the running daemon has heard of.
+    Edges {
+        #[arg(long)]
+        json: bool,
+    },
+    /// The private certificate authority of edges and centre.
+    Ca {
+        /// Where certificates are.
+        #[arg(long, default_value = "/etc/efd/certificates")]
+        folder: PathBuf,
+        #[command(subcommand)]
+        command: CaCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum CaCommand {
+    /// Make a new authority: ca.crt, which all get, and ca.key, which nobody else gets.
+    Init {
+        /// For people.
+        #[arg(long, default_value = "EFD")]
+        name: String,
+        /// Days until it expires.
+        #[arg(long, default_value_t = efd_shared_daemon::identity::ca::CA_DAYS)]
+        days: u32,
+    },
+    /// Issue the certificate of an edge; it may write this site's names only.
+    IssueEdge {
+        #[arg(long)]
+        site: Site,
+        /// Its identity; a new one by default. Give the old one to renew.
+        #[arg(long)]
+        edge: Option<EdgeId>,
+        #[arg(long, default_value_t = efd_shared_daemon::identity::ca::LEAF_DAYS)]
+        days: u32,
+    },
+    /// Issue the certificate of a centre.
+    IssueCentral {
+        #[arg(long, default_value = "central")]
+        name: String,
+        /// DNS names and addresses under which edges connect to it.
+        #[arg(long = "host", required = true)]
+        hosts: Vec<String>,
+        #[arg(long, default_value_t = efd_shared_daemon::identity::ca::LEAF_DAYS)]
+        days: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    exit::finish(commands::dispatch(arguments))
+}

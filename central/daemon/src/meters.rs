@@ -1,0 +1,199 @@
+//! `/metrics` and `/status` of the centre: read from where the numbers are kept, when they are asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use efd_central_feed::StatusReader as FeedStatus;
+use efd_shared_daemon::clock::utc_now;
+use efd_shared_daemon::identity::Credentials;
+use efd_shared_model::time::NANOS_PER_SECOND;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::gauge::ConstGauge;
+use serde_json::{Value as Json, json};
+
+use crate::appender::Appender;
+use crate::fleet::Fleet;
+use crate::roles::LakeStatus;
+
+/// Everything that counts.
+#[derive(Clone)]
+pub(crate) struct Meters {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) appender: Appender,
+    pub(crate) lake: Option<LakeStatus>,
+    pub(crate) feed: Option<FeedStatus>,
+    pub(crate) credentials: Arc<Credentials>,
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}
+
+impl Meters {
+    /// The body of `/status`.
+    pub(crate) fn status(&self) -> Json {
+        let counters = self.appender.counters();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ingest": {
+                "connections": self.fleet.connections(),
+                "handshakes_refused": self.fleet.handshakes_refused_count(),
+                "violations": self.fleet.violations(),
+            },
+            "log": {
+                "blocks": counters.blocks.load(Ordering::Relaxed), "bytes": counters.bytes.load(Ordering::Relaxed),
+                "appends": counters.appends.load(Ordering::Relaxed), "failures": counters.failures.load(Ordering::Relaxed),
+                "room": *self.appender.room().borrow(),
+            },
+            "lake": self.lake.as_ref().map_or(json!({ "state": "off", "behind_blocks": 0 }), LakeStatus::to_json),
+            "feed": self.feed.as_ref().map_or(json!({ "state": "off", "behind_blocks": 0 }), feed_json),
+            "edges": self.fleet.to_json(),
+            "certificate": { "days_left": self.days_left() },
+        })
+    }
+
+    fn days_left(&self) -> i64 {
+        self.credentials.facts().not_after.since(utc_now()) / (86_400 * NANOS_PER_SECOND)
+    }
+}
+
+fn feed_json(status: &FeedStatus) -> Json {
+    let status = status.read();
+    json!({
+        "state": status.state.as_str(), "reason": format!("{:?}", status.state),
+        "records": status.records, "bytes": status.bytes, "blocks": status.blocks, "behind_blocks": status.lag_blocks,
+        "topics": status.topics, "checkpoints": status.checkpoints, "skipped": status.skipped,
+        "duplicates": status.duplicates, "registry_refusals": status.registry_refusals, "sessions": status.sessions,
+        "parked_outputs": status.parked.len(),
+        "parked": status.parked.iter().map(|output| json!({
+            "topic": output.topic, "reason": output.reason, "owed_blocks": output.owed_blocks, "owed_records": output.owed_records,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// Numbers of `/status`, under the name that Prometheus has for them.
+const METRICS: [(&str, &str, &str); 22] = [
+    (
+        "edge_connections",
+        "/ingest/connections",
+        "Connections of edges accepted",
+    ),
+    (
+        "handshakes_refused",
+        "/ingest/handshakes_refused",
+        "Handshakes refused: another CA, no certificate, a wrong kind",
+    ),
+    (
+        "protocol_violations",
+        "/ingest/violations",
+        "Connections closed because the edge broke the protocol",
+    ),
+    (
+        "log_blocks",
+        "/log/blocks",
+        "Blocks made durable in the log",
+    ),
+    ("log_bytes", "/log/bytes", "Their bytes"),
+    ("log_appends", "/log/appends", "Durable appends"),
+    (
+        "log_failures",
+        "/log/failures",
+        "Appends and declarations that failed",
+    ),
+    (
+        "log_room_bytes",
+        "/log/room",
+        "Credit of an edge; 0 while the log takes nothing",
+    ),
+    ("lake_records", "/lake/records", "Records taken by the lake"),
+    (
+        "lake_rows_written",
+        "/lake/rows_written",
+        "Rows in files of the lake",
+    ),
+    (
+        "lake_bytes_written",
+        "/lake/bytes_written",
+        "Bytes of files of the lake",
+    ),
+    ("lake_commits", "/lake/commits", "Commits of the lake"),
+    (
+        "lake_commit_failures",
+        "/lake/commit_failures",
+        "Commits that failed and are tried again",
+    ),
+    (
+        "lake_rejected_records",
+        "/lake/rejected_records",
+        "Records that their schema does not decode",
+    ),
+    (
+        "lake_behind_blocks",
+        "/lake/behind_blocks",
+        "Blocks of the log that the lake has not taken",
+    ),
+    (
+        "feed_records",
+        "/feed/records",
+        "Records acknowledged by the broker",
+    ),
+    (
+        "feed_behind_blocks",
+        "/feed/behind_blocks",
+        "Blocks of the log that are not in the public topics",
+    ),
+    (
+        "feed_skipped",
+        "/feed/skipped",
+        "Records left out because their topic had them already",
+    ),
+    (
+        "feed_duplicates",
+        "/feed/duplicates",
+        "Records found twice in a public topic",
+    ),
+    (
+        "feed_registry_refusals",
+        "/feed/registry_refusals",
+        "Schemas that the registry refused",
+    ),
+    (
+        "feed_parked_outputs",
+        "/feed/parked_outputs",
+        "Public topics that refuse records",
+    ),
+    (
+        "certificate_days",
+        "/certificate/days_left",
+        "Days until our certificate expires",
+    ),
+];
+
+impl Collector for Meters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let status = self.status();
+        for (name, path, help) in METRICS {
+            let gauge = ConstGauge::new(status.pointer(path).and_then(Json::as_f64).unwrap_or(0.0));
+            let name = format!("efd_central_{name}");
+            let metric = encoder.encode_descriptor(&name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        let connected = status["edges"].as_array().map_or(0, |edges| {
+            edges
+                .iter()
+                .filter(|edge| edge["connected"] == true)
+                .count()
+        });
+        let gauge = ConstGauge::new(connected as f64);
+        let metric = encoder.encode_descriptor(
+            "efd_central_edges_connected",
+            "Edges connected",
+            None,
+            gauge.metric_type(),
+        )?;
+        gauge.encode(metric)
+    }
+}

@@ -1,0 +1,164 @@
+//! `efd-central run`: opens the log, starts the consumers and the ingest, and ends them in the order of the data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use efd_central_feed::{Feed, FeedOptions, TopicFormat, TopicSettings};
+use efd_central_log::{BlockLog, EmbeddedLog};
+use efd_shared_daemon::clock::{Notifier, utc_now};
+use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
+use efd_shared_daemon::identity::{CENTRAL, CertificateFiles, CertificateMetrics, Credentials};
+use efd_shared_daemon::shutdown::Stop;
+use efd_shared_store::Options;
+use prometheus_client::registry::Registry;
+
+use crate::appender::Appender;
+use crate::config::{Config, HTTP_PORT};
+use crate::connection::Shared;
+use crate::fleet::Fleet;
+use crate::ingest;
+use crate::meters::Meters;
+use crate::roles::{LakeRole, Roles};
+
+const LOOK_AT_FILES: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn credentials(config: &Config) -> Result<Arc<Credentials>> {
+    let files = CertificateFiles::in_folder(&config.certificates, &format!("{CENTRAL}-"))?;
+    let credentials = Credentials::load(&files)?;
+    credentials
+        .identity()
+        .central()
+        .with_context(|| format!("use {}", files.certificate.display()))?;
+    Ok(credentials)
+}
+
+pub(crate) fn feed_options(config: &Config) -> Result<FeedOptions> {
+    let feed = &config.feed;
+    let mut options = FeedOptions::new(config.path.join("feed"), &feed.brokers, &feed.registry);
+    options.topic_format = TopicFormat::new(&feed.topic)?;
+    options.topics = TopicSettings {
+        replication: u16::try_from(feed.replication).context("feed.replication")?,
+        min_insync_replicas: Some(
+            u16::try_from(feed.min_insync_replicas).context("feed.min_insync_replicas")?,
+        ),
+        retention: None,
+    };
+    options.checkpoint_every = feed.checkpoint_every.duration();
+    options.librdkafka = feed.properties.clone();
+    options.check()?;
+    Ok(options)
+}
+
+/// Until SIGTERM.
+pub(crate) fn run(
+    config: &Config,
+    #[cfg(feature = "sabotage")] sabotage: crate::sabotage::Sabotage,
+) -> Result<()> {
+    let credentials = credentials(config)?;
+    let http = config.http.check(HTTP_PORT)?;
+    let stop = Stop::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start tokio")?;
+    let _entered = runtime.enter();
+    stop.listen().context("listen for signals")?;
+    let readiness = Readiness::waiting_for(&["log"]);
+    let server = runtime.block_on(HttpServer::bind(&http))?;
+    let endpoint = ingest::bind(config.listen, credentials.server_config()?)?;
+
+    let options = Options {
+        segment_bytes_max: config.log.segment_bytes_max.bytes(),
+        segment_age_max: config.log.segment_age_max.duration(),
+        ..Options::default()
+    };
+    let (log, recovery) = EmbeddedLog::open(config.path.join("log"), options, utc_now)?;
+    if !recovery.is_clean() {
+        tracing::error!(
+            ?recovery,
+            "The log was damaged; what the edges still have is asked for again"
+        );
+    }
+    let log = Arc::new(log);
+    let dyn_log: Arc<dyn BlockLog> = Arc::clone(&log) as Arc<dyn BlockLog>;
+    let appender = Appender::start(Arc::clone(&dyn_log), stop.clone())?;
+    let fleet = Arc::new(Fleet::default());
+
+    let lake = if config.lake.enabled {
+        Some(LakeRole::open(config)?)
+    } else {
+        None
+    };
+    #[cfg_attr(
+        not(feature = "sabotage"),
+        expect(unused_mut, reason = "tests alter it")
+    )]
+    let mut feed_options = if config.has_feed() {
+        Some(feed_options(config)?)
+    } else {
+        None
+    };
+    #[cfg(feature = "sabotage")]
+    if let Some(options) = &mut feed_options {
+        options.sabotage = sabotage
+            .no_dedup
+            .then_some(efd_central_feed::Sabotage::NoDedup);
+    }
+    let feed = feed_options.map(Feed::open).transpose()?;
+    let meters = Meters {
+        fleet: Arc::clone(&fleet),
+        appender: appender.clone(),
+        lake: lake.as_ref().map(LakeRole::status),
+        feed: feed.as_ref().map(Feed::status),
+        credentials: Arc::clone(&credentials),
+    };
+    let mut registry = Registry::default();
+    let certificate_metrics = CertificateMetrics::register(&mut registry);
+    registry.register_collector(Box::new(meters.clone()));
+    let surface = Surface {
+        metrics: Arc::new(registry),
+        readiness: readiness.clone(),
+        status: Arc::new(move || meters.status()),
+        extra: Default::default(),
+    };
+    let served = runtime.spawn(server.serve(surface, stop.clone()));
+    runtime.spawn(Arc::clone(&credentials).watch(LOOK_AT_FILES, certificate_metrics, stop.clone()));
+    let roles = Roles::start(Arc::clone(&log), lake, feed, config.log.retain.duration())?;
+    let shared = Shared {
+        log: dyn_log,
+        appender,
+        fleet,
+        stop: stop.clone(),
+        #[cfg(feature = "sabotage")]
+        sabotage,
+    };
+    tracing::info!(listen = %config.listen, folder = %config.path.display(), "Taking edges");
+    let ingest = runtime.spawn(ingest::accept(endpoint, shared, stop.clone()));
+    readiness.ready("log");
+    let notifier = Notifier::from_environment()?;
+    notifier.ready("taking edges");
+    let every = notifier.watchdog_every().unwrap_or(Duration::from_secs(5));
+    while !stop.wait_timeout(every) {
+        notifier.watchdog();
+    }
+
+    // In the order of the data: no new blocks, then the consumers take what the log has, and commit.
+    notifier.stopping();
+    tracing::info!(reason = stop.reason().unwrap_or_default(), "Stopping");
+    runtime.block_on(async {
+        if tokio::time::timeout(PATIENCE, ingest).await.is_err() {
+            tracing::warn!(late = ?stop.running(), "Ingest did not end; going on");
+        }
+    });
+    let ended = roles.drain();
+    runtime.block_on(async {
+        if tokio::time::timeout(PATIENCE, served).await.is_err() {
+            tracing::warn!("HTTP did not end; going on");
+        }
+    });
+    tracing::info!("Stopped");
+    ended
+}

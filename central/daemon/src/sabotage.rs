@@ -1,0 +1,50 @@
+//! Promises broken on purpose, to see the tests that guard them turn red. Test builds only.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use efd_shared_model::BlockNumber;
+use efd_shared_model::ids::EpochLane;
+use tokio::sync::mpsc;
+
+use crate::appender::Durable;
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sabotage {
+    /// Acknowledge before the log has it.
+    pub(crate) ack_early: bool,
+    pub(crate) append_delay: Duration,
+    /// The feed reads nothing back after a crash.
+    pub(crate) no_dedup: bool,
+}
+
+impl Sabotage {
+    pub(crate) fn parse(words: &[String]) -> Result<Self> {
+        let mut sabotage = Self {
+            append_delay: Duration::from_secs(3600),
+            ..Self::default()
+        };
+        for word in words {
+            match word.as_str() {
+                "ack-early" => sabotage.ack_early = true,
+                "no-dedup" => sabotage.no_dedup = true,
+                other => bail!("--sabotage {other}: there are ack-early, no-dedup"),
+            }
+        }
+        Ok(sabotage)
+    }
+}
+
+pub(crate) async fn say_durable(
+    replies: &mpsc::Sender<Durable>,
+    lane: EpochLane,
+    number: BlockNumber,
+) {
+    if replies
+        .send(Durable::Appended { lane, number })
+        .await
+        .is_err()
+    {
+        tracing::debug!("The connection is gone");
+    }
+}

@@ -1,0 +1,116 @@
+//! What an operator, and the metrics, may know of a running feed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use efd_shared_model::UtcNanos;
+
+/// What the feed is doing. Waiting states carry the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum State {
+    #[default]
+    Starting,
+    /// The brokers do not answer, or cannot do what is asked. Nothing is lost: the log keeps the blocks.
+    WaitingForBroker(String),
+    /// A new schema cannot be registered: its records and all behind them wait.
+    WaitingForRegistry(String),
+    /// The checkpoint cannot be written, and must be before new topics are used.
+    WaitingForFolder(String),
+    WaitingForLog(String),
+    /// Looks up what was produced behind the checkpoint.
+    ReadingBack,
+    Running,
+    /// A topic is owed as much as can be remembered.
+    Full,
+    Stopped,
+}
+
+impl State {
+    /// A word for a metric's label.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::WaitingForBroker(_) => "waiting_for_broker",
+            Self::WaitingForRegistry(_) => "waiting_for_registry",
+            Self::WaitingForFolder(_) => "waiting_for_folder",
+            Self::WaitingForLog(_) => "waiting_for_log",
+            Self::ReadingBack => "reading_back",
+            Self::Running => "running",
+            Self::Full => "full",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A topic that is owed records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedOutput {
+    pub topic: String,
+    pub reason: String,
+    /// Nothing is sent to it; otherwise only single records are refused.
+    pub whole: bool,
+    /// Blocks that may have records for it.
+    pub owed_blocks: u64,
+    /// Records refused one by one.
+    pub owed_records: u64,
+}
+
+/// Counters count since the feed was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Status {
+    pub state: State,
+    /// Records that the broker acknowledged.
+    pub records: u64,
+    /// Bytes of records handed to the producer: framing and datum.
+    pub bytes: u64,
+    /// Blocks whose every record was acknowledged, found or noted as owed.
+    pub blocks: u64,
+    /// Blocks in the log that are not settled, over all partitions.
+    pub lag_blocks: u64,
+    pub in_flight_blocks: u64,
+    pub in_flight_records: u64,
+    /// Topics that have been opened.
+    pub topics: u64,
+    pub checkpoints: u64,
+    pub checkpoint_failures: u64,
+    pub last_checkpoint: Option<UtcNanos>,
+    /// Bytes of it.
+    pub checkpoint_bytes: u64,
+    pub parked: Vec<ParkedOutput>,
+    /// Schemas that the registry refused under their plain name.
+    pub registry_refusals: u64,
+    /// Times that a topic refused a record.
+    pub refused: u64,
+    /// Records left out because they were found in their topic after a restart.
+    pub skipped: u64,
+    /// Records found twice in a topic while reading back.
+    pub duplicates: u64,
+    /// Records in our topics that are not ours.
+    pub strangers: u64,
+    /// Topics whose offsets went backwards: made anew, or cut by the cluster.
+    pub rewound: u64,
+    /// Owed blocks that the log does not have any more.
+    pub vanished_blocks: u64,
+    /// Blocks whose content could not be read.
+    pub unreadable_blocks: u64,
+    /// Sessions begun: more than one means that the producer had to be rebuilt.
+    pub sessions: u64,
+}
+
+/// A handle on the newest [`Status`].
+#[derive(Clone, Debug, Default)]
+pub struct StatusReader {
+    shared: Arc<Mutex<Status>>,
+}
+
+impl StatusReader {
+    pub fn read(&self) -> Status {
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,440 @@
+//! The log on a local disk: one machine, nothing to install. A partition is a lane of [`efd_shared_store`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use efd_shared_model::ids::EpochLane;
+use efd_shared_model::{
+    EpochDeclaration, EpochId, RangeSet, Schema, SealedBlock, StreamDeclaration, StreamNumber,
+    UtcNanos,
+};
+use efd_shared_store::{
+    Item, LaneName, Options, Position, Reader, Recovery, SegmentKey, SegmentState, Store,
+    StoreError, Undeclared,
+};
+
+use crate::{BlockLog, Entry, Generation, LogError, Partition, Place, Progress, Stream};
+
+/// What has been received, kept beyond the log's own retention.
+const RECEIVED: &str = "received";
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("open the log {}", folder.display())]
+    Open {
+        folder: PathBuf,
+        #[source]
+        source: StoreError,
+    },
+    #[error("the log {} holds lane `{lane}`, which is no partition", folder.display())]
+    Lane { folder: PathBuf, lane: LaneName },
+}
+
+/// What retention did, and what it may not do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retained {
+    pub removed: Vec<SegmentKey>,
+    /// Old enough, and some consumer has not read it: how many, and which consumers.
+    pub held_back: u64,
+    pub held_back_by: BTreeSet<String>,
+}
+
+/// Readers in reserve: consumers and ingest read at the same time.
+const READERS_MAX: usize = 8;
+
+#[derive(Debug)]
+pub struct EmbeddedLog {
+    clock: fn() -> UtcNanos,
+    store: Mutex<Store>,
+    readers: Mutex<Vec<Reader>>,
+    streams: Mutex<HashMap<EpochId, Arc<EpochStreams>>>,
+    generation: Mutex<Generation>,
+    appended: Condvar,
+}
+
+#[derive(Debug)]
+struct EpochStreams {
+    by_number: HashMap<StreamNumber, Arc<Stream>>,
+    through: StreamNumber,
+}
+
+impl EmbeddedLog {
+    /// `clock` stamps commits; ages of segments are counted by it.
+    pub fn open(
+        folder: PathBuf,
+        options: Options,
+        clock: fn() -> UtcNanos,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let (store, recovery) =
+            Store::open(&folder, options).map_err(|source| OpenError::Open {
+                folder: folder.clone(),
+                source,
+            })?;
+        let stray = store
+            .reader()
+            .lanes()
+            .into_iter()
+            .find(|lane| lane.as_str().parse::<Partition>().is_err());
+        if let Some(lane) = stray {
+            return Err(OpenError::Lane { folder, lane });
+        }
+        let log = Self {
+            clock,
+            store: Mutex::new(store),
+            readers: Mutex::default(),
+            streams: Mutex::default(),
+            generation: Mutex::default(),
+            appended: Condvar::new(),
+        };
+        Ok((log, recovery))
+    }
+
+    /// What can wait, to be called about once a second.
+    pub fn maintain(&self) {
+        lock(&self.store).maintain((self.clock)());
+    }
+
+    /// Removes closed segments older than `age_max` that every consumer has read.
+    pub fn retain(
+        &self,
+        age_max: Duration,
+        consumers: &[(&str, Progress)],
+    ) -> Result<Retained, LogError> {
+        let now = (self.clock)();
+        let age_max = i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX);
+        let mut retained = Retained::default();
+        let mut store = lock(&self.store);
+        for segment in store.segments() {
+            if segment.state != SegmentState::Closed || now.since(segment.newest()) < age_max {
+                continue;
+            }
+            let Ok(partition) = segment.key.lane.as_str().parse::<Partition>() else {
+                continue;
+            };
+            let behind: Vec<&str> = consumers
+                .iter()
+                .filter(|(_, progress)| progress.next_place(&partition).0 <= segment.last.0)
+                .map(|(name, _)| *name)
+                .collect();
+            if behind.is_empty() {
+                store
+                    .remove(&segment.key)
+                    .map_err(storage("remove a segment of the log"))?;
+                retained.removed.push(segment.key);
+            } else {
+                retained.held_back += 1;
+                retained
+                    .held_back_by
+                    .extend(behind.into_iter().map(str::to_owned));
+            }
+        }
+        Ok(retained)
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        lock(&self.store)
+            .segments()
+            .iter()
+            .map(|segment| segment.file_bytes)
+            .sum()
+    }
+
+    /// Ends the log so that the next start has nothing to recover.
+    pub fn close(self) -> Result<(), LogError> {
+        let store = self
+            .store
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        store.close().map_err(storage("close the log"))
+    }
+
+    fn with_reader<T>(
+        &self,
+        work: impl FnOnce(&mut Reader) -> Result<T, StoreError>,
+        action: &'static str,
+    ) -> Result<T, LogError> {
+        let spare = lock(&self.readers).pop();
+        let mut reader = spare.unwrap_or_else(|| lock(&self.store).reader());
+        let result = work(&mut reader).map_err(storage(action));
+        let mut readers = lock(&self.readers);
+        if readers.len() < READERS_MAX {
+            readers.push(reader);
+        }
+        result
+    }
+
+    fn epoch_streams(&self, epoch: EpochId) -> Result<Arc<EpochStreams>, LogError> {
+        if let Some(streams) = lock(&self.streams).get(&epoch) {
+            return Ok(Arc::clone(streams));
+        }
+        let streams =
+            self.with_reader(|reader| read_streams(reader, epoch), "read declarations")?;
+        let streams = Arc::new(streams);
+        lock(&self.streams).insert(epoch, Arc::clone(&streams));
+        Ok(streams)
+    }
+}
+
+fn read_streams(reader: &mut Reader, epoch: EpochId) -> Result<EpochStreams, StoreError> {
+    let site = reader
+        .epochs()?
+        .into_iter()
+        .find(|known| known.epoch == epoch)
+        .map(|known| known.site);
+    let mut streams = EpochStreams {
+        by_number: HashMap::new(),
+        through: StreamNumber(0),
+    };
+    let Some(site) = site else { return Ok(streams) };
+    for declaration in reader.streams(epoch)? {
+        let Some(schema) = reader.schema(&declaration.schema)? else {
+            continue;
+        };
+        if declaration.number == streams.through.next() {
+            streams.through = declaration.number;
+        }
+        let number = declaration.number;
+        let stream = Stream {
+            site: site.clone(),
+            declaration,
+            schema,
+        };
+        streams.by_number.insert(number, Arc::new(stream));
+    }
+    Ok(streams)
+}
+
+fn lane_of(partition: &Partition) -> Result<LaneName, LogError> {
+    let name = partition.to_string();
+    name.parse().map_err(|_| LogError::Storage {
+        action: "name a partition",
+        reason: name,
+    })
+}
+
+/// A panic while a lock was held leaves the store as it was between two calls: each call is one transaction.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn storage(action: &'static str) -> impl Fn(StoreError) -> LogError {
+    move |error| match error {
+        StoreError::NoSpace { .. } => LogError::NoSpace(error.to_string()),
+        StoreError::NoSchema { fingerprint, .. } => LogError::UnknownSchema(fingerprint),
+        StoreError::Conflict { epoch, ref what } => LogError::Redeclared {
+            epoch,
+            number: 0,
+            known: what.clone(),
+            found: "another declaration".into(),
+        },
+        StoreError::Undeclared { block, what } => {
+            let missing = match what {
+                Undeclared::Epoch => Vec::new(),
+                Undeclared::Stream(number) => vec![number.0],
+            };
+            LogError::Undeclared {
+                epoch: block.lane.epoch,
+                missing,
+            }
+        }
+        StoreError::Io { .. }
+        | StoreError::Sqlite { .. }
+        | StoreError::Damaged { .. }
+        | StoreError::TooNew { .. }
+        | StoreError::Locked { .. }
+        | StoreError::NotAStore { .. }
+        | StoreError::OldSqlite { .. }
+        | StoreError::NoEpoch(_)
+        | StoreError::Block(_)
+        | StoreError::LaneFull { .. }
+        | StoreError::TooLarge { .. }
+        | StoreError::NoSegment(_)
+        | StoreError::StillOpen(_) => {
+            let mut reason = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                reason.push_str(": ");
+                reason.push_str(&cause.to_string());
+                source = cause.source();
+            }
+            LogError::Storage { action, reason }
+        }
+    }
+}
+
+impl BlockLog for EmbeddedLog {
+    fn declare(
+        &self,
+        epoch: &EpochDeclaration,
+        streams: &[StreamDeclaration],
+        schemas: &[Schema],
+    ) -> Result<(), LogError> {
+        lock(&self.store)
+            .declare(epoch, streams, schemas)
+            .map_err(storage("declare streams"))?;
+        lock(&self.streams).remove(&epoch.epoch);
+        Ok(())
+    }
+
+    /// Partitions are made durable one after the other. After an error some may be: the blocks are to be appended again,
+    /// and may then stand twice.
+    fn append(&self, blocks: &[(Partition, SealedBlock)]) -> Result<(), LogError> {
+        let mut by_partition: BTreeMap<&Partition, Vec<SealedBlock>> = BTreeMap::new();
+        for (partition, block) in blocks {
+            by_partition
+                .entry(partition)
+                .or_default()
+                .push(block.clone());
+        }
+        let now = (self.clock)();
+        let mut store = lock(&self.store);
+        for (partition, blocks) in by_partition {
+            store
+                .append(&lane_of(partition)?, &blocks, None, now)
+                .map_err(storage("append blocks"))?;
+            for block in &blocks {
+                let number = block.id().number.0;
+                store.add_acked(
+                    RECEIVED,
+                    &block.id().lane,
+                    &RangeSet::from_iter([number..=number]),
+                );
+            }
+        }
+        drop(store);
+        lock(&self.generation).0 += 1;
+        self.appended.notify_all();
+        Ok(())
+    }
+
+    fn partitions(&self) -> Result<Vec<Partition>, LogError> {
+        let lanes = self.with_reader(|reader| Ok(reader.lanes()), "list partitions")?;
+        let mut partitions: Vec<Partition> = lanes
+            .iter()
+            .filter_map(|lane| lane.as_str().parse().ok())
+            .collect();
+        partitions.sort();
+        Ok(partitions)
+    }
+
+    fn read(
+        &self,
+        partition: &Partition,
+        from: Place,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, LogError> {
+        let lane = lane_of(partition)?;
+        let items = self.with_reader(
+            |reader| reader.read(&lane, Position(from.0), bytes_max),
+            "read the log",
+        )?;
+        let entry = |item| match item {
+            Item::Block(position, block) => Some(Entry::Block {
+                place: Place(position.0),
+                block,
+            }),
+            Item::Damaged(damaged) => Some(Entry::Damaged {
+                place: Place(damaged.position.0),
+                reason: format!("{:?}", damaged.reason),
+            }),
+            // The next entry's place shows the hole.
+            Item::Absent { .. } => None,
+        };
+        Ok(items.into_iter().filter_map(entry).collect())
+    }
+
+    fn bounds(&self, partition: &Partition) -> Result<(Place, Place), LogError> {
+        let lane = lane_of(partition)?;
+        self.with_reader(
+            |reader| {
+                Ok((
+                    Place(reader.floor(&lane).0),
+                    Place(reader.head(&lane).next().0),
+                ))
+            },
+            "read the log's bounds",
+        )
+    }
+
+    fn received(&self, lane: EpochLane) -> Result<RangeSet, LogError> {
+        let store = lock(&self.store);
+        let mut received = store
+            .acked(RECEIVED)
+            .get(&lane)
+            .cloned()
+            .unwrap_or_default();
+        // What a crash kept from being noted is still held.
+        received.union(&store.reader().numbers(&lane));
+        Ok(received)
+    }
+
+    fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError> {
+        self.with_reader(Reader::epochs, "read epochs")
+    }
+
+    fn streams_through(&self, epoch: EpochId) -> Result<StreamNumber, LogError> {
+        Ok(self.epoch_streams(epoch)?.through)
+    }
+
+    fn stream(
+        &self,
+        epoch: EpochId,
+        number: StreamNumber,
+    ) -> Result<Option<Arc<Stream>>, LogError> {
+        if let Some(stream) = self.epoch_streams(epoch)?.by_number.get(&number) {
+            return Ok(Some(Arc::clone(stream)));
+        }
+        // What was read while a declaration came may be older than it: only the store can say that there is none.
+        lock(&self.streams).remove(&epoch);
+        Ok(self.epoch_streams(epoch)?.by_number.get(&number).cloned())
+    }
+
+    fn wait(&self, seen: Generation, timeout: Duration) -> Generation {
+        let generation = lock(&self.generation);
+        let waited = self
+            .appended
+            .wait_timeout_while(generation, timeout, |generation| *generation <= seen);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use efd_shared_model::{ClockState, EdgeId, TopicKind};
+
+    /// A reader that looked just before a declaration must not hide it from those that come after.
+    #[test]
+    fn a_stale_reading_hides_no_stream() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, _) =
+            EmbeddedLog::open(folder.path().to_owned(), Options::default(), || UtcNanos(1))
+                .unwrap();
+        let epoch = EpochDeclaration {
+            edge: EdgeId([1; 16]),
+            site: "summit".parse().unwrap(),
+            epoch: EpochId([2; 16]),
+            parent: None,
+            began: ClockState::default(),
+            software: "test".into(),
+        };
+        let schema = Schema::new("\"long\"");
+        let stream = StreamDeclaration {
+            number: StreamNumber(1),
+            topic: "t".into(),
+            dds_topic: String::new(),
+            dds_type: String::new(),
+            kind: TopicKind::Event,
+            schema: schema.fingerprint(),
+        };
+        log.declare(&epoch, &[], &[]).unwrap();
+        let stale = log.epoch_streams(epoch.epoch).unwrap();
+        log.declare(&epoch, &[stream], &[schema]).unwrap();
+        lock(&log.streams).insert(epoch.epoch, stale);
+        assert!(log.stream(epoch.epoch, StreamNumber(1)).unwrap().is_some());
+        assert!(log.stream(epoch.epoch, StreamNumber(2)).unwrap().is_none());
+    }
+}

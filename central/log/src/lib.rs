@@ -1,0 +1,207 @@
+//! The durable log of blocks at the centre: what ingest appends to and every consumer follows.
+//!
+//! In:  sealed blocks as they came from the edges, and the declarations that they need.
+//! Out: the same blocks in the order of their partition, to any number of consumers that each keep their own [`Progress`].
+//!
+//! Invariants:
+//! * What [`BlockLog::append`] returned `Ok` for is durable. Only then may an edge be told.
+//! * A block may stand in the log more than once (a retry, or live and fill): every consumer drops what it has seen,
+//!   by the range sets that it keeps with its output. [`Follower`] does it for them.
+//! * A declaration is durable before the first block that needs it, and never expires.
+//!
+//! Absent: networks, tokio, what the records mean.
+
+mod embedded;
+mod follower;
+mod memory;
+mod progress;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use efd_shared_model::{
+    EpochDeclaration, EpochId, Fingerprint, RangeSet, Schema, SealedBlock, Site, StreamDeclaration,
+    StreamNumber, ids::EpochLane,
+};
+
+pub use embedded::{EmbeddedLog, OpenError, Retained};
+pub use follower::{Delivery, Follower, FollowerCounters};
+pub use memory::MemoryLog;
+pub use progress::{Progress, ProgressError};
+
+/// Whether a block came fresh or as back-fill: back-fill must not delay the present, so it has partitions of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    Live,
+    Fill,
+}
+
+/// Where a topic's blocks of a site go, whichever edge and epoch they are from: one partition, so one owner.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    pub site: Site,
+    pub shard: u16,
+    pub class: Class,
+}
+
+impl fmt::Display for Partition {
+    /// `summit.0.live`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let class = match self.class {
+            Class::Live => "live",
+            Class::Fill => "fill",
+        };
+        write!(f, "{}.{}.{class}", self.site, self.shard)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("partition `{0}` is not `<site>.<shard>.live` or `<site>.<shard>.fill`")]
+pub struct PartitionError(String);
+
+impl FromStr for Partition {
+    type Err = PartitionError;
+    fn from_str(text: &str) -> Result<Self, PartitionError> {
+        let parse = || {
+            let mut parts = text.split('.');
+            let (site, shard, class) = (
+                parts.next()?.parse().ok()?,
+                parts.next()?.parse().ok()?,
+                parts.next()?,
+            );
+            let class = match class {
+                "live" => Class::Live,
+                "fill" => Class::Fill,
+                _ => return None,
+            };
+            parts
+                .next()
+                .is_none()
+                .then_some(Self { site, shard, class })
+        };
+        parse().ok_or_else(|| PartitionError(text.chars().take(64).collect()))
+    }
+}
+
+/// A position in a partition, counted from 1. As a consumer's progress: the next one to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(pub u64);
+
+impl Place {
+    pub const FIRST: Self = Self(1);
+
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What stands at a place.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    Block {
+        place: Place,
+        block: SealedBlock,
+    },
+    /// The log's own disk damaged it: a consumer goes on, and the edge is asked to send it again.
+    Damaged {
+        place: Place,
+        reason: String,
+    },
+}
+
+impl Entry {
+    pub fn place(&self) -> Place {
+        match self {
+            Self::Block { place, .. } | Self::Damaged { place, .. } => *place,
+        }
+    }
+}
+
+/// A declared stream, with all that a consumer needs to name and read its records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    pub site: Site,
+    pub declaration: StreamDeclaration,
+    pub schema: Schema,
+}
+
+/// Changes whenever something was appended: what [`BlockLog::wait`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Generation(pub u64);
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("the log has no room: {0}")]
+    NoSpace(String),
+    #[error("the log is closed")]
+    Closed,
+    #[error("stream {number} of epoch {epoch} is declared as {found}, and was as {known}")]
+    Redeclared {
+        epoch: EpochId,
+        number: u32,
+        known: String,
+        found: String,
+    },
+    #[error("epoch {epoch}: streams {missing:?} are not declared")]
+    Undeclared { epoch: EpochId, missing: Vec<u32> },
+    #[error("schema {0} is not known")]
+    UnknownSchema(Fingerprint),
+    #[error("{action}: {reason}")]
+    Storage {
+        action: &'static str,
+        reason: String,
+    },
+}
+
+/// Blocking, and safe to share between threads.
+pub trait BlockLog: Send + Sync + 'static {
+    /// Durable, with the schemas of the text, when this returns `Ok`. May be called again with the same.
+    fn declare(
+        &self,
+        epoch: &EpochDeclaration,
+        streams: &[StreamDeclaration],
+        schemas: &[Schema],
+    ) -> Result<(), LogError>;
+
+    /// Durable when this returns `Ok`. May be called again with the same blocks.
+    fn append(&self, blocks: &[(Partition, SealedBlock)]) -> Result<(), LogError>;
+
+    /// Every partition that has ever held a block.
+    fn partitions(&self) -> Result<Vec<Partition>, LogError>;
+
+    /// Entries from `from` on, about `bytes_max` of them, at least one where there is one. Where retention has passed
+    /// `from`, the first entry has a later place.
+    fn read(
+        &self,
+        partition: &Partition,
+        from: Place,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, LogError>;
+
+    /// First place held and the place that the next append gets.
+    fn bounds(&self, partition: &Partition) -> Result<(Place, Place), LogError>;
+
+    /// Block numbers that are durable here, retention or not.
+    fn received(&self, lane: EpochLane) -> Result<RangeSet, LogError>;
+
+    fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError>;
+
+    /// How many streams of the epoch are declared, counted from 1 without gaps.
+    fn streams_through(&self, epoch: EpochId) -> Result<StreamNumber, LogError>;
+
+    fn stream(&self, epoch: EpochId, number: StreamNumber)
+    -> Result<Option<Arc<Stream>>, LogError>;
+
+    /// Returns at once if something was appended since `seen`, else when it is or after `timeout`.
+    fn wait(&self, seen: Generation, timeout: Duration) -> Generation;
+}

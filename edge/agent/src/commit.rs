@@ -1,0 +1,292 @@
+//! The thread that owns the store: makes each batch durable, then says so; keeps acknowledgements; carries out retention.
+//!
+//! In:  batches of the intake, acknowledgements of the shipper. Out: [`Notice`]s to the shipper, in order.
+//!
+//! Nothing is announced before it is durable. A batch that cannot be stored is tried again until it can: the ring in front
+//! of the intake fills, and what it drops is named.
+
+mod epoch;
+mod evict;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use efd_shared_daemon::clock::{ClockReader, utc_now};
+use efd_shared_daemon::shutdown::Stop;
+use efd_shared_model::block::Codec;
+use efd_shared_model::ids::EpochLane;
+use efd_shared_model::{
+    BlockBuilder, BlockId, BlockNumber, EpochDeclaration, Lane, LaneKind, RangeSet, SealedBlock,
+    UtcNanos,
+};
+use efd_shared_store::retention::Policy;
+use efd_shared_store::{LaneName, Store, StoreError};
+
+use crate::intake::{Batch, own_streams};
+use crate::meters::Meters;
+use crate::recent::Recent;
+
+pub use epoch::{CENTRE, begin_epoch, held_epochs};
+
+/// The value of each lane's publishers, kept in the same transaction as its data.
+pub const PUBLISHERS_STATE: &str = "publishers";
+
+#[derive(Debug)]
+pub enum Request {
+    /// Its builders come back empty by the spare channel.
+    Commit(Batch),
+    Acked {
+        lane: EpochLane,
+        ranges: RangeSet,
+    },
+    Unacked {
+        lane: EpochLane,
+        ranges: RangeSet,
+    },
+    /// Damaged on the disk: its loss is to be named.
+    Unreadable {
+        id: BlockId,
+        reason: String,
+    },
+    /// All batches are in; nothing comes after.
+    Finish,
+}
+
+/// What the shipper must know.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    EpochBegun(EpochDeclaration),
+    Durable {
+        block: SealedBlock,
+        committed: UtcNanos,
+    },
+    Removed {
+        lane: EpochLane,
+        ranges: RangeSet,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct CommitOptions {
+    pub folder: PathBuf,
+    pub compression: i32,
+    pub policy: Policy,
+    #[cfg(feature = "sabotage")]
+    pub announce_early: bool,
+}
+
+/// Everything the thread owns.
+#[derive(Debug)]
+pub struct Committer {
+    pub store: Store,
+    pub options: CommitOptions,
+    pub epoch: EpochDeclaration,
+    pub clock: ClockReader,
+    pub meters: Arc<Meters>,
+    pub recent: Arc<Recent>,
+    pub spare: SyncSender<Batch>,
+    pub notices: tokio::sync::mpsc::Sender<Notice>,
+    pub stop: Stop,
+    /// The next number of each lane, in this epoch.
+    pub next: BTreeMap<LaneKind, BlockNumber>,
+    pub epoch_declared: bool,
+}
+
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// Retention looks at segments, not blocks: cheap, and no hurry.
+const RETAIN_EVERY_NS: i64 = 10_000_000_000;
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+impl Committer {
+    pub fn run(mut self, requests: &Receiver<Request>) {
+        let _running = self.stop.register("commit");
+        let (mut maintained, mut retained) = (UtcNanos(0), UtcNanos(0));
+        loop {
+            let request = requests.recv_timeout(MAINTAIN_EVERY);
+            match request {
+                Ok(Request::Commit(mut batch)) => {
+                    self.commit(&mut batch);
+                    batch.reset();
+                    // The intake is gone when it has ended: then nobody needs the spare.
+                    if self.spare.send(batch).is_err() {
+                        tracing::debug!("The intake has ended");
+                    }
+                }
+                Ok(Request::Acked { lane, ranges }) => self.store.add_acked(CENTRE, &lane, &ranges),
+                Ok(Request::Unacked { lane, ranges }) => {
+                    self.store.remove_acked(CENTRE, &lane, &ranges)
+                }
+                Ok(Request::Unreadable { id, reason }) => self.name_unreadable(&id, &reason),
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Request::Finish) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = utc_now();
+            if now.since(maintained) >= MAINTAIN_EVERY.as_nanos() as i64 || now < maintained {
+                maintained = now;
+                self.store.maintain(now);
+                self.meters.observe_store(&self.store, CENTRE);
+            }
+            if now.since(retained) >= RETAIN_EVERY_NS || now < retained {
+                retained = now;
+                self.retain(now);
+            }
+        }
+        if let Err(error) = self.store.close() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "Closing the buffer failed"
+            );
+        }
+    }
+
+    /// Stops where something could not be stored: what follows may rest on it.
+    fn commit(&mut self, batch: &mut Batch) {
+        if !self.until_stored("declare epoch", Self::declare_epoch) {
+            return;
+        }
+        let declared = batch.streams.is_empty()
+            || self.until_stored("declare streams", |this| {
+                this.store
+                    .declare(&this.epoch, &batch.streams, &batch.schemas)
+            });
+        if !declared {
+            return;
+        }
+        for (kind, lane) in batch.lanes() {
+            let states = std::mem::take(&mut lane.states);
+            if !self.commit_lane(kind, &mut lane.builder, &states) {
+                return;
+            }
+        }
+    }
+
+    /// With its own streams; once.
+    fn declare_epoch(&mut self) -> Result<(), StoreError> {
+        if !self.epoch_declared {
+            let (streams, schemas): (Vec<_>, Vec<_>) = own_streams().into_iter().unzip();
+            self.store.declare(&self.epoch, &streams, &schemas)?;
+            self.epoch_declared = true;
+            self.notify(Notice::EpochBegun(self.epoch.clone()));
+        }
+        Ok(())
+    }
+
+    /// One block, one transaction. `false`: not stored, and we are to stop.
+    fn commit_lane(
+        &mut self,
+        kind: LaneKind,
+        builder: &mut BlockBuilder,
+        states: &BTreeMap<String, Vec<u8>>,
+    ) -> bool {
+        let number = self.next.get(&kind).copied().unwrap_or(BlockNumber::FIRST);
+        let lane = EpochLane {
+            edge: self.epoch.edge,
+            epoch: self.epoch.epoch,
+            lane: Lane::new(kind),
+        };
+        let sealed = builder.seal(
+            lane.block(number),
+            self.clock.state(),
+            Codec::Zstd,
+            self.options.compression,
+        );
+        if sealed.is_none() && states.is_empty() {
+            return true;
+        }
+        // A transaction takes one value. A snapshot may stand in one of its own: it says how far it goes.
+        let (snapshot, with_data): (Vec<_>, Vec<_>) = states
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_slice()))
+            .partition(|(key, _)| *key == PUBLISHERS_STATE);
+        debug_assert!(with_data.len() <= 1);
+        let blocks: Vec<SealedBlock> = sealed.into_iter().collect();
+        #[cfg(feature = "sabotage")]
+        if self.options.announce_early {
+            self.announce(&blocks, utc_now());
+        }
+        let name = lane_name(kind);
+        let committed = utc_now();
+        let mut values = with_data
+            .into_iter()
+            .chain(snapshot)
+            .map(Some)
+            .collect::<Vec<_>>();
+        if values.is_empty() {
+            values.push(None);
+        }
+        let mut adding: &[SealedBlock] = &blocks;
+        for value in values {
+            if !self.until_stored("append", |this| {
+                this.store.append(&name, adding, value, committed).map(drop)
+            }) {
+                return false;
+            }
+            adding = &[];
+        }
+        self.meters.committed(&blocks, committed, utc_now());
+        if !blocks.is_empty() {
+            self.next.insert(kind, number.next());
+            if kind.is_shipped() {
+                self.announce(&blocks, committed);
+            }
+        }
+        true
+    }
+
+    fn announce(&self, blocks: &[SealedBlock], committed: UtcNanos) {
+        for block in blocks {
+            self.recent.put(block.clone());
+            self.notify(Notice::Durable {
+                block: block.clone(),
+                committed,
+            });
+        }
+    }
+
+    /// The shipper reads its notices whatever the link does.
+    fn notify(&self, notice: Notice) {
+        if self.notices.blocking_send(notice).is_err() {
+            tracing::debug!("The shipper has ended");
+        }
+    }
+
+    /// Tries until it works; makes room where there is none. What has been sealed keeps its bytes and its number.
+    ///
+    /// `false`: we are to stop, and it is not stored.
+    #[must_use]
+    fn until_stored(
+        &mut self,
+        what: &'static str,
+        mut work: impl FnMut(&mut Self) -> Result<(), StoreError>,
+    ) -> bool {
+        while let Err(error) = work(self) {
+            self.meters.store_errors.inc();
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                folder = %self.options.folder.display(),
+                retry_in = ?RETRY_AFTER,
+                "Cannot {what}; samples wait in memory"
+            );
+            if error.is_no_space() {
+                self.retain(utc_now());
+            }
+            if self.stop.wait_timeout(RETRY_AFTER) {
+                tracing::error!(
+                    "Stopped while the buffer takes nothing; what waits in memory is lost, and named after the next start"
+                );
+                return false;
+            }
+        }
+        true
+    }
+}
+
+pub fn lane_name(kind: LaneKind) -> LaneName {
+    // Every lane's word is a legal name.
+    kind.as_str()
+        .parse()
+        .unwrap_or_else(|_| unreachable!("`{}` names a lane", kind.as_str()))
+}

@@ -1,0 +1,245 @@
+//! Carries out what retention plans: a loss is committed before the data that it names are removed.
+
+use efd_shared_daemon::clock::utc_now;
+use efd_shared_model::block::Codec;
+use efd_shared_model::ids::EpochLane;
+use efd_shared_model::{
+    BlockBuilder, BlockId, BlockNumber, Lane, LaneKind, Loss, LossReason, RangeSet, SealedBlock,
+    UtcNanos,
+};
+use efd_shared_store::retention::{Lost, Step, Why, plan};
+use efd_shared_store::{Recovery, SegmentInfo, StoreError};
+
+use super::{CENTRE, Committer, Notice, lane_name};
+use crate::intake::record_loss;
+
+impl Committer {
+    /// Plans and carries out. What fails is tried again the next time.
+    pub(super) fn retain(&mut self, now: UtcNanos) {
+        let steps = plan(
+            &self.store.segments(),
+            &[self.store.acked(CENTRE)],
+            &self.options.policy,
+            now,
+        );
+        for step in steps {
+            if let Err(error) = self.carry_out(&step, now) {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    segment = %step.segment,
+                    "Removing a segment failed"
+                );
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, step: &Step, now: UtcNanos) -> Result<(), StoreError> {
+        let Step {
+            segment,
+            why,
+            file_bytes,
+            lost,
+        } = step;
+        let losses = self.losses(step, now);
+        self.name(&losses)?;
+        let removed: Vec<(EpochLane, RangeSet)> = self
+            .store
+            .segments()
+            .into_iter()
+            .filter(|info| info.key == *segment)
+            .flat_map(|info| info.contents.lanes)
+            .map(|(lane, contents)| (lane, contents.numbers))
+            .collect();
+        self.store.remove(segment)?;
+        self.meters.segments_removed.inc();
+        match why {
+            Why::Age => {
+                tracing::info!(%segment, file_bytes, "Segment removed: acknowledged, and older than kept")
+            }
+            Why::Bytes if lost.is_empty() => {
+                tracing::info!(%segment, file_bytes, "Segment removed: acknowledged, and the buffer is full");
+            }
+            Why::Bytes | Why::UnshippedBytes => {
+                tracing::error!(%segment, file_bytes, "Segment EVICTED: the buffer is full; the loss is named");
+            }
+        }
+        for (lane, ranges) in removed {
+            self.notify(Notice::Removed { lane, ranges });
+        }
+        Ok(())
+    }
+
+    fn losses(&self, step: &Step, now: UtcNanos) -> Vec<Loss> {
+        let reason = match step.why {
+            Why::UnshippedBytes => LossReason::Untyped,
+            Why::Age | Why::Bytes => LossReason::Evicted,
+        };
+        let detail = format!("segment {} of {} bytes", step.segment, step.file_bytes);
+        let exact = |lost: &Lost| {
+            if lost.is_exact {
+                return Some(lost.records_max);
+            }
+            self.store
+                .tally(&step.segment, &lost.log, &lost.numbers)
+                .ok()
+                .map(|tally| tally.records)
+        };
+        step.lost
+            .iter()
+            .flat_map(|lost| {
+                let count = exact(lost).map_or(-1, |records| records as i64);
+                let span = (lost.event_time_min, lost.event_time_max.saturating_add(1));
+                block_losses(reason, &lost.log, &lost.numbers, count, span, &detail)
+            })
+            .map(|loss| Loss {
+                until: loss.until.max(loss.from),
+                ..loss
+            })
+            .inspect(|loss| debug_assert!(loss.from <= now.max(loss.until)))
+            .collect()
+    }
+
+    /// What was found damaged when the buffer was opened.
+    pub fn name_damage(&mut self, recovery: &Recovery) -> Result<(), StoreError> {
+        let mut losses = Vec::new();
+        let acked = self.store.acked(CENTRE).clone();
+        let mut whole = |info: &SegmentInfo, detail: &str| {
+            for (lane, contents) in &info.contents.lanes {
+                let missing = unacknowledged(&contents.numbers, acked.get(lane));
+                let span = (
+                    contents.event_time_min,
+                    contents.event_time_max.saturating_add(1),
+                );
+                let count = if missing == contents.numbers {
+                    contents.records as i64
+                } else {
+                    -1
+                };
+                losses.extend(block_losses(
+                    LossReason::Corrupt,
+                    lane,
+                    &missing,
+                    count,
+                    span,
+                    detail,
+                ));
+            }
+        };
+        for set_aside in &recovery.set_aside {
+            tracing::error!(
+                file = %set_aside.file.display(), moved_to = %set_aside.moved_to.display(),
+                reason = set_aside.reason, "A damaged file was set aside"
+            );
+            if let Some(info) = &set_aside.known {
+                whole(info, &set_aside.reason);
+            }
+        }
+        for info in &recovery.missing {
+            tracing::error!(segment = %info.key, "A segment is missing from the disk");
+            whole(info, "the file is missing");
+        }
+        for damaged in &recovery.damaged {
+            tracing::error!(segment = %damaged.key, positions = %damaged.positions, reason = damaged.reason, "Blocks are damaged");
+            for (lane, numbers) in &damaged.numbers {
+                let missing = unacknowledged(numbers, acked.get(lane));
+                let now = utc_now();
+                losses.extend(block_losses(
+                    LossReason::Corrupt,
+                    lane,
+                    &missing,
+                    -1,
+                    (now, now),
+                    &damaged.reason,
+                ));
+            }
+        }
+        self.name(&losses)
+    }
+
+    /// A block that the shipper could not read. One that retention removed meanwhile has been named by it.
+    pub(super) fn name_unreadable(&mut self, id: &BlockId, reason: &str) {
+        if !self.store.reader().numbers(&id.lane).contains(id.number.0) {
+            return;
+        }
+        let (numbers, now) = (RangeSet::from_iter([id.number.0..=id.number.0]), utc_now());
+        let losses = block_losses(
+            LossReason::Corrupt,
+            &id.lane,
+            &numbers,
+            -1,
+            (now, now),
+            reason,
+        );
+        if let Err(error) = self.name(&losses) {
+            tracing::error!(error = &error as &dyn std::error::Error, block = %id, "Naming a damaged block failed");
+        }
+    }
+
+    /// One block of the lane `losses`, durable when this returns.
+    fn name(&mut self, losses: &[Loss]) -> Result<(), StoreError> {
+        if losses.is_empty() {
+            return Ok(());
+        }
+        self.declare_epoch()?;
+        let now = utc_now();
+        let mut builder = BlockBuilder::new();
+        for loss in losses {
+            record_loss(&mut builder, loss, now);
+        }
+        let number = self
+            .next
+            .get(&LaneKind::Losses)
+            .copied()
+            .unwrap_or(BlockNumber::FIRST);
+        let lane = EpochLane {
+            edge: self.epoch.edge,
+            epoch: self.epoch.epoch,
+            lane: Lane::new(LaneKind::Losses),
+        };
+        let sealed = builder.seal(
+            lane.block(number),
+            self.clock.state(),
+            Codec::Zstd,
+            self.options.compression,
+        );
+        let blocks: Vec<SealedBlock> = sealed.into_iter().collect();
+        self.store
+            .append(&lane_name(LaneKind::Losses), &blocks, None, now)?;
+        self.next.insert(LaneKind::Losses, number.next());
+        self.meters.losses_named.inc_by(losses.len() as u64);
+        self.announce(&blocks, now);
+        Ok(())
+    }
+}
+
+fn unacknowledged(numbers: &RangeSet, acked: Option<&RangeSet>) -> RangeSet {
+    let mut missing = numbers.clone();
+    for range in acked.into_iter().flat_map(RangeSet::iter) {
+        missing.remove_range(range);
+    }
+    missing
+}
+
+/// One loss for each range; the count stands with the first.
+fn block_losses(
+    reason: LossReason,
+    lane: &EpochLane,
+    numbers: &RangeSet,
+    count: i64,
+    span: (UtcNanos, UtcNanos),
+    detail: &str,
+) -> Vec<Loss> {
+    let ranges = numbers.iter().enumerate();
+    ranges
+        .map(|(index, range)| Loss {
+            epoch: lane.epoch.to_string(),
+            lane: lane.lane.to_string(),
+            first_block: i64::try_from(*range.start()).unwrap_or(i64::MAX),
+            last_block: i64::try_from(*range.end()).unwrap_or(i64::MAX),
+            count: if index == 0 { count } else { 0 },
+            detail: detail.to_owned(),
+            ..Loss::new(reason, span.0, span.1)
+        })
+        .collect()
+}

@@ -1,0 +1,248 @@
+//! The configuration of an edge. Four lines suffice; every default is stated in `edge/agent/edge.toml`, which a test reads.
+
+use std::path::{Path, PathBuf};
+
+use efd_shared_daemon::http::HttpConfig;
+use efd_shared_daemon::units::{ByteRate, ByteSize, Span};
+use efd_shared_model::Site;
+use serde::Deserialize;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The namespace of this edge: `summit`, `tucson`. Its certificate must say the same.
+    #[serde(deserialize_with = "site")]
+    pub site: Site,
+    /// `host:port` of the centre's QUIC port (UDP).
+    pub centre: String,
+    /// Network interface of the DDS bus; empty lets Cyclone DDS choose.
+    #[serde(default)]
+    pub interface: String,
+    /// Folder with `ca.crt`, and `<site>-<edge>.crt` and `.key` as `efd-central ca` issued them.
+    pub certificates: PathBuf,
+    #[serde(default)]
+    pub dds: Dds,
+    #[serde(default)]
+    pub buffer: Buffer,
+    #[serde(default)]
+    pub commit: Commit,
+    #[serde(default)]
+    pub ship: Ship,
+    #[serde(default)]
+    pub http: HttpConfig,
+    #[serde(default)]
+    pub time: Time,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dds {
+    pub domain: u32,
+    /// Partitions to read, with wildcards; empty means `<site>.*`.
+    pub partitions: Vec<String>,
+    /// Folders of IDL files, watched while running.
+    pub idl: Vec<PathBuf>,
+    pub multicast: bool,
+    /// Unicast addresses of participants, for networks without multicast.
+    pub peers: Vec<String>,
+    /// How long the bus waits for us when we have died.
+    pub lease: Span,
+    /// Samples waiting to be transcoded.
+    pub ring_bytes_max: ByteSize,
+}
+
+impl Default for Dds {
+    fn default() -> Self {
+        Self {
+            domain: 0,
+            partitions: Vec::new(),
+            idl: vec![PathBuf::from("/etc/efd/idl")],
+            multicast: true,
+            peers: Vec::new(),
+            lease: Span::from_secs(2),
+            ring_bytes_max: ByteSize::from_mib(64),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Buffer {
+    pub path: PathBuf,
+    /// Raw data that the centre has are removed when they are older.
+    pub retain: Span,
+    /// All of the buffer; absent means 80 % of its disk.
+    pub bytes_max: Option<ByteSize>,
+    /// Samples whose type is not known yet.
+    pub untyped_bytes_max: ByteSize,
+    pub segment_bytes_max: ByteSize,
+    pub segment_age_max: Span,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/var/lib/efd-edge"),
+            retain: Span::from_secs(7 * 86_400),
+            bytes_max: None,
+            untyped_bytes_max: ByteSize::from_mib(256),
+            segment_bytes_max: ByteSize::from_mib(128),
+            segment_age_max: Span::from_secs(3600),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Commit {
+    /// A sample waits at most this long for others to share its fsync.
+    pub within: Span,
+    /// A commit is made at once when this much waits.
+    pub bytes: ByteSize,
+    /// zstd level of blocks, 1 to 19.
+    pub compression: i32,
+}
+
+impl Default for Commit {
+    fn default() -> Self {
+        Self {
+            within: Span::from_millis(20),
+            bytes: ByteSize::from_bytes(512 << 10),
+            compression: 1,
+        }
+    }
+}
+
+/// Which of the back-fill goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum FillOrder {
+    /// An operator needs the hours just past before last week.
+    #[default]
+    NewestFirst,
+    /// The centre's tables fill in the order of time.
+    OldestFirst,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ship {
+    /// All that we send; absent means unlimited.
+    pub link_rate_max: Option<ByteRate>,
+    /// Back-fill's part of it; absent means all that live data leave.
+    pub fill_rate_max: Option<ByteRate>,
+    pub fill_order: FillOrder,
+    /// Sent and not yet acknowledged.
+    pub in_flight_bytes_max: ByteSize,
+    /// UDP payload of the path: 1372 fits inside WireGuard.
+    pub mtu_max: u16,
+}
+
+impl Default for Ship {
+    fn default() -> Self {
+        Self {
+            link_rate_max: None,
+            fill_rate_max: None,
+            fill_order: FillOrder::default(),
+            in_flight_bytes_max: ByteSize::from_mib(32),
+            mtu_max: 1372,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Time {
+    /// A newer `leap-seconds.list`; absent means the built-in table.
+    pub leap_seconds: Option<PathBuf>,
+}
+
+impl Config {
+    pub fn partitions(&self) -> Vec<String> {
+        if self.dds.partitions.is_empty() {
+            vec![format!("{}.*", self.site)]
+        } else {
+            self.dds.partitions.clone()
+        }
+    }
+
+    /// What no type can refuse. One line per fault.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut refuse = |bad: bool, text: String| bad.then(|| faults.push(text));
+        refuse(
+            self.dds.domain > 232,
+            format!("dds.domain = {}: DDS has domains 0 to 232", self.dds.domain),
+        );
+        refuse(
+            !(1..=19).contains(&self.commit.compression),
+            format!(
+                "commit.compression = {}: zstd has levels 1 to 19",
+                self.commit.compression
+            ),
+        );
+        refuse(
+            !(1200..=65_000).contains(&self.ship.mtu_max),
+            format!(
+                "ship.mtu_max = {}: QUIC needs 1200 to 65000 bytes",
+                self.ship.mtu_max
+            ),
+        );
+        refuse(
+            self.centre
+                .rsplit_once(':')
+                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()),
+            format!("centre = \"{}\": write `host:port`", self.centre),
+        );
+        refuse(
+            self.dds.idl.is_empty(),
+            "dds.idl = []: without an IDL folder no SAL topic has a type".into(),
+        );
+        faults
+    }
+}
+
+fn site<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Site, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(serde::de::Error::custom)
+}
+
+/// Where `--config` looks by default.
+pub fn default_path() -> &'static Path {
+    Path::new("/etc/efd/edge.toml")
+}
+
+/// Of `/metrics`, `/status` and the rest.
+pub const HTTP_PORT: u16 = 9464;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The commented example states every default: with its four values alone the configuration is the same.
+    #[test]
+    fn the_example_states_the_defaults() {
+        let example = include_str!("../edge.toml");
+        let four: String = example
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .take_while(|line| !line.starts_with('['))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let read = |text: &str| -> Config {
+            efd_shared_daemon::config::parse(Path::new("edge.toml"), text, "NOTHING__", [], &[])
+                .unwrap()
+        };
+        let (whole, short) = (read(example), read(&four));
+        assert!(whole.faults().is_empty(), "{:?}", whole.faults());
+        let shown = |config: &Config| {
+            let mut config = config.clone();
+            config.http = HttpConfig::default();
+            format!("{config:#?}")
+        };
+        assert_eq!(shown(&whole), shown(&short));
+        assert_eq!(whole.http.listen, Some(([127, 0, 0, 1], HTTP_PORT).into()));
+        assert_eq!(short.partitions(), ["summit.*"]);
+    }
+}

@@ -1,0 +1,371 @@
+//! From samples to the records of the next commit.
+//!
+//! In:  samples with their binding. Out: a [`Batch`] with one block's records for each lane, and what they declare.
+//!
+//! Pure: no clock, no DDS, no store. A sample is recorded, or parked, or recognised as a repetition, or its loss is named.
+
+mod batch;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use efd_edge_transcode::{LeapSeconds, Outcome, Stamps};
+use efd_shared_model::loss::{LOSS_SCHEMA, LOSS_TOPIC};
+use efd_shared_model::{
+    BlockBuilder, EventTimeOrigin, Fingerprint, LaneKind, LeapTable, Loss, LossReason,
+    RecordStamps, Schema, StreamDeclaration, StreamNumber, TaiNanos, TopicKind, UtcNanos,
+    block::DATUM_BYTES_MAX,
+};
+
+use crate::binding::{Binding, TopicPlan};
+use crate::parked::{PARKED_SCHEMA, PARKED_TOPIC, Parked, ParkedReason};
+use crate::publishers::{Gap, Observed, Publishers, TopicIndex, Verdict};
+
+pub use batch::{Batch, LaneBatch};
+
+/// One sample, still in the receiver's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    pub payload: &'a [u8],
+    pub received: UtcNanos,
+    pub source: Option<UtcNanos>,
+}
+
+/// Since this process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IntakeCounters {
+    pub recorded: u64,
+    pub recorded_bytes: u64,
+    /// Repetitions of history that was recorded before.
+    pub duplicates: u64,
+    pub undecodable: u64,
+    /// Kept without a type.
+    pub parked: u64,
+    /// Stamps that were 0, NaN or a day ahead.
+    pub implausible_stamps: u64,
+    /// Texts taken as ISO-8859-1.
+    pub latin1_texts: u64,
+    pub losses: u64,
+}
+
+/// A publisher's clock may be this far ahead of ours.
+const AHEAD_MAX_NS: i64 = 86_400 * 1_000_000_000;
+/// 2000-01-01: a stamp before it was never set.
+const EARLIEST: UtcNanos = UtcNanos(946_684_800 * 1_000_000_000);
+
+/// The project's own streams have the first numbers of every epoch, so that whoever commits can name a loss.
+pub const LOSS_STREAM: StreamNumber = StreamNumber(1);
+pub const PARKED_STREAM: StreamNumber = StreamNumber(2);
+
+/// Declared with every epoch.
+pub fn own_streams() -> [(StreamDeclaration, Schema); 2] {
+    let own = |number, topic: &str, kind, schema: &'static str| {
+        let schema = Schema::new(schema);
+        let (dds_topic, dds_type) = (String::new(), String::new());
+        let fingerprint = schema.fingerprint();
+        (
+            StreamDeclaration {
+                number,
+                topic: topic.to_owned(),
+                dds_topic,
+                dds_type,
+                kind,
+                schema: fingerprint,
+            },
+            schema,
+        )
+    };
+    [
+        own(LOSS_STREAM, LOSS_TOPIC, TopicKind::Loss, LOSS_SCHEMA),
+        own(
+            PARKED_STREAM,
+            PARKED_TOPIC,
+            TopicKind::Parked,
+            PARKED_SCHEMA,
+        ),
+    ]
+}
+
+/// Streams of this epoch: numbers are given at the first record.
+#[derive(Debug, Default)]
+struct Streams {
+    by_topic: HashMap<(String, Fingerprint), StreamNumber>,
+    last: Option<StreamNumber>,
+}
+
+#[derive(Debug)]
+pub struct Intake {
+    leaps: LeapTable,
+    leap_seconds: LeapSeconds,
+    streams: Streams,
+    /// What a plan's records are in this epoch, by the plan's address.
+    bound: HashMap<usize, Bound>,
+    /// By lane, so that a lane's snapshot stands in the same transaction as its data.
+    publishers: BTreeMap<LaneKind, Publishers>,
+    batch: Batch,
+    counters: IntakeCounters,
+}
+
+/// An address stays taken: the plan lives beside its entry.
+#[derive(Debug)]
+struct Bound {
+    _alive: Arc<TopicPlan>,
+    stream: StreamNumber,
+    lane: LaneKind,
+    topic: TopicIndex,
+}
+
+impl Intake {
+    /// `publishers`: as restored from the buffer.
+    pub fn new(leaps: LeapTable, publishers: BTreeMap<LaneKind, Publishers>) -> Self {
+        let steps: Vec<(f64, i32)> = leaps
+            .steps_tai()
+            .map(|(tai, offset)| (tai as f64, offset))
+            .collect();
+        let fallback = || LeapSeconds::new(&[(0.0, leaps.offset_at_tai(TaiNanos(0)))]);
+        let leap_seconds = LeapSeconds::new(&steps).or_else(|_| fallback());
+        // A table is never empty and ascends: both were checked when it was read.
+        let leap_seconds = leap_seconds.unwrap_or_else(|_| unreachable!("one entry is a table"));
+        Self {
+            leaps,
+            leap_seconds,
+            streams: Streams::default(),
+            bound: HashMap::new(),
+            publishers,
+            batch: Batch::default(),
+            counters: IntakeCounters::default(),
+        }
+    }
+
+    pub fn counters(&self) -> IntakeCounters {
+        self.counters
+    }
+
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// What was collected since the last call; `spare` is filled next.
+    pub fn take_batch(&mut self, spare: Batch) -> Batch {
+        debug_assert!(spare.is_empty());
+        std::mem::replace(&mut self.batch, spare)
+    }
+
+    /// A snapshot of what `lane`'s publishers have sent, for the commit that ends with the batch as it is.
+    pub fn snapshot(&mut self, lane: LaneKind, key: &str, silent_before: UtcNanos) {
+        if let Some(publishers) = self.publishers.get(&lane) {
+            let snapshot = publishers.snapshot(silent_before);
+            self.set_state(lane, key.to_owned(), snapshot);
+        }
+    }
+
+    /// A value that becomes durable with the lane's records of this batch.
+    pub fn set_state(&mut self, lane: LaneKind, key: String, value: Vec<u8>) {
+        self.batch.lane(lane).states.insert(key, value);
+    }
+
+    /// `encoded`: now, not before the sample was received.
+    pub fn sample(&mut self, binding: &Binding, sample: Received<'_>, encoded: UtcNanos) {
+        let Some(plan) = &binding.plan else {
+            self.counters.parked += 1;
+            return self.park(binding, sample, ParkedReason::Untyped);
+        };
+        if sample.payload.len() > DATUM_BYTES_MAX / 2 {
+            let detail = format!(
+                "sample of {} bytes, at most {} are taken",
+                sample.payload.len(),
+                DATUM_BYTES_MAX / 2
+            );
+            return self.undecodable(plan, sample, detail);
+        }
+        let (stream, lane, topic) = self.bound(plan);
+        let stamps = Stamps {
+            received_tai: self.leaps.to_tai(sample.received).as_seconds(),
+            encoded_tai: self.leaps.to_tai(encoded).as_seconds(),
+            leaps: &self.leap_seconds,
+        };
+        let builder = &mut self.batch.lane(lane).builder;
+        let out = builder.datum(stream);
+        let begin = out.len();
+        let outcome = match plan.plan.transcode(sample.payload, &stamps, out) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                builder.abandon(stream);
+                self.park(binding, sample, ParkedReason::Undecodable);
+                return self.undecodable(plan, sample, error.to_string());
+            }
+        };
+        let bytes = out.len() - begin;
+        let publishers = self.publishers.entry(lane).or_default();
+        let verdict = publishers.observe(Observed {
+            topic,
+            sal_index: outcome.sal_index,
+            identity: &out[outcome.identity.clone()],
+            origin: outcome.origin,
+            sequence: outcome.seq_num,
+            snd_stamp: outcome.snd_stamp,
+            received: sample.received,
+            keeps_history: binding.keeps_history,
+        });
+        if verdict == Verdict::Duplicate {
+            builder.abandon(stream);
+            self.counters.duplicates += 1;
+            return;
+        }
+        let identity = match verdict {
+            Verdict::AfterGap(_) => {
+                String::from_utf8_lossy(&out[outcome.identity.clone()]).into_owned()
+            }
+            Verdict::New | Verdict::Duplicate => String::new(),
+        };
+        let stamps = self.record_stamps(&outcome, sample);
+        self.counters.recorded += 1;
+        self.counters.recorded_bytes += bytes as u64;
+        self.counters.latin1_texts += u64::from(outcome.latin1_texts);
+        self.counters.implausible_stamps += u64::from(stamps.implausible);
+        self.batch.lane(lane).builder.finish(stream, stamps);
+        if let Verdict::AfterGap(gap) = verdict {
+            self.gap(plan, &outcome, identity, gap, sample.received);
+        }
+    }
+
+    fn record_stamps(&self, outcome: &Outcome, sample: Received<'_>) -> RecordStamps {
+        let plausible = |utc: &UtcNanos| {
+            EARLIEST <= *utc && *utc <= sample.received.saturating_add(AHEAD_MAX_NS)
+        };
+        let sent = TaiNanos::from_seconds(outcome.snd_stamp)
+            .map(|tai| self.leaps.to_utc(tai))
+            .filter(plausible);
+        let (event_time, origin) = match sent {
+            Some(utc) => (utc, EventTimeOrigin::SndStamp),
+            None => (sample.received, EventTimeOrigin::Reception),
+        };
+        RecordStamps {
+            event_time,
+            origin,
+            implausible: sent.is_none(),
+            latin1: outcome.latin1_texts > 0,
+            instance: outcome.sal_index,
+        }
+    }
+
+    /// The stream of a plan in this epoch; declared with the batch that first uses it.
+    fn bound(&mut self, plan: &Arc<TopicPlan>) -> (StreamNumber, LaneKind, TopicIndex) {
+        let address = Arc::as_ptr(plan).addr();
+        if let Some(bound) = self.bound.get(&address) {
+            return (bound.stream, bound.lane, bound.topic);
+        }
+        let lane = plan.lane();
+        let stream = self.streams.number(plan, &mut self.batch);
+        let topic = self.publishers.entry(lane).or_default().topic(&plan.topic);
+        self.bound.insert(
+            address,
+            Bound {
+                _alive: Arc::clone(plan),
+                stream,
+                lane,
+                topic,
+            },
+        );
+        (stream, lane, topic)
+    }
+
+    /// Puts a loss into the next commit.
+    pub fn name_loss(&mut self, loss: &Loss, now: UtcNanos) {
+        record_loss(&mut self.batch.lane(LaneKind::Losses).builder, loss, now);
+        self.counters.losses += 1;
+    }
+
+    fn gap(
+        &mut self,
+        plan: &TopicPlan,
+        outcome: &Outcome,
+        identity: String,
+        gap: Gap,
+        received: UtcNanos,
+    ) {
+        let loss = Loss {
+            topic: plan.topic.clone(),
+            sal_index: outcome.sal_index.map_or(-1, i64::from),
+            identity,
+            origin: outcome.origin,
+            first_seq: gap.first,
+            last_seq: gap.last,
+            count: gap.count,
+            ..Loss::new(gap.reason, gap.since.unwrap_or(received), received)
+        };
+        self.name_loss(&loss, received);
+    }
+
+    fn undecodable(&mut self, plan: &TopicPlan, sample: Received<'_>, detail: String) {
+        self.counters.undecodable += 1;
+        let loss = Loss {
+            topic: plan.topic.clone(),
+            count: 1,
+            detail,
+            ..Loss::new(
+                LossReason::Undecodable,
+                sample.received,
+                sample.received.saturating_add(1),
+            )
+        };
+        self.name_loss(&loss, sample.received);
+    }
+
+    fn park(&mut self, binding: &Binding, sample: Received<'_>, reason: ParkedReason) {
+        let builder = &mut self.batch.lane(LaneKind::Parked).builder;
+        let parked = Parked {
+            reason,
+            dds_topic: &binding.dds_topic,
+            dds_type: &binding.dds_type,
+            received: sample.received,
+            source: sample.source,
+            keeps_history: binding.keeps_history,
+            payload: sample.payload,
+        };
+        parked.encode(builder.datum(PARKED_STREAM));
+        builder.finish(PARKED_STREAM, ours(sample.received));
+    }
+}
+
+/// Stamps of a record of our own.
+fn ours(now: UtcNanos) -> RecordStamps {
+    RecordStamps {
+        event_time: now,
+        origin: EventTimeOrigin::Reception,
+        implausible: false,
+        latin1: false,
+        instance: None,
+    }
+}
+
+/// Adds a loss to a block of the lane `losses`.
+pub fn record_loss(builder: &mut BlockBuilder, loss: &Loss, now: UtcNanos) {
+    loss.encode(builder.datum(LOSS_STREAM));
+    builder.finish(LOSS_STREAM, ours(now));
+}
+
+impl Streams {
+    fn number(&mut self, plan: &TopicPlan, batch: &mut Batch) -> StreamNumber {
+        let schema = plan.schema.fingerprint();
+        let key = (plan.topic.clone(), schema);
+        if let Some(&number) = self.by_topic.get(&key) {
+            return number;
+        }
+        let number = self.last.unwrap_or(PARKED_STREAM).next();
+        self.last = Some(number);
+        batch.streams.push(StreamDeclaration {
+            number,
+            topic: plan.topic.clone(),
+            dds_topic: plan.dds_topic.clone(),
+            dds_type: plan.dds_type.clone(),
+            kind: plan.kind,
+            schema,
+        });
+        batch.schemas.push(plan.schema.clone());
+        self.by_topic.insert(key, number);
+        number
+    }
+}

@@ -1,0 +1,84 @@
+//! What one commit adds, lane by lane.
+
+use std::collections::BTreeMap;
+
+use efd_shared_model::{BlockBuilder, LaneKind, Schema, StreamDeclaration};
+
+/// Records collected for the next commit, and the declarations that they need.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order in which they must become durable: a loss before the data that follow it.
+    lanes: BTreeMap<CommitOrder, LaneBatch>,
+    /// Streams used for the first time, ascending.
+    pub streams: Vec<StreamDeclaration>,
+    pub schemas: Vec<Schema>,
+}
+
+#[derive(Debug, Default)]
+pub struct LaneBatch {
+    pub builder: BlockBuilder,
+    /// Values by key that go into the same transaction.
+    pub states: BTreeMap<String, Vec<u8>>,
+}
+
+/// A crash between two lanes then costs a loss that names too much, never data whose loss nobody named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct CommitOrder(u8, LaneKind);
+
+impl CommitOrder {
+    fn of(lane: LaneKind) -> Self {
+        let rank = match lane {
+            LaneKind::Losses => 0,
+            LaneKind::Parked => 1,
+            LaneKind::Events => 2,
+            LaneKind::Telemetry => 3,
+            LaneKind::Reduced => 4,
+        };
+        Self(rank, lane)
+    }
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.lanes.values().all(|lane| lane.builder.is_empty())
+    }
+
+    pub fn has_no_state(&self) -> bool {
+        self.lanes.values().all(|lane| lane.states.is_empty())
+    }
+
+    pub fn records(&self) -> usize {
+        self.lanes.values().map(|lane| lane.builder.records()).sum()
+    }
+
+    /// Bytes of the datums, uncompressed.
+    pub fn datum_bytes(&self) -> usize {
+        self.lanes
+            .values()
+            .map(|lane| lane.builder.datum_bytes())
+            .sum()
+    }
+
+    /// Whether every lane still takes a record of any size.
+    pub fn has_room(&self) -> bool {
+        self.lanes.values().all(|lane| lane.builder.has_room())
+    }
+
+    pub fn lane(&mut self, lane: LaneKind) -> &mut LaneBatch {
+        self.lanes.entry(CommitOrder::of(lane)).or_default()
+    }
+
+    /// In commit order.
+    pub fn lanes(&mut self) -> impl Iterator<Item = (LaneKind, &mut LaneBatch)> {
+        self.lanes.iter_mut().map(|(order, lane)| (order.1, lane))
+    }
+
+    /// Ready to be filled again; builders keep their memory.
+    pub fn reset(&mut self) {
+        self.streams.clear();
+        self.schemas.clear();
+        for lane in self.lanes.values_mut() {
+            lane.states.clear();
+        }
+    }
+}

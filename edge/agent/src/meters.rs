@@ -1,0 +1,318 @@
+//! What the daemon counts: one set of numbers for `/metrics`, `/status` and the log.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use efd_edge_dds::RingCounters;
+use efd_shared_model::{SealedBlock, UtcNanos};
+use efd_shared_store::Store;
+use efd_shared_wire::edge::EdgeCounters;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use serde_json::{Value as Json, json};
+
+use crate::intake::IntakeCounters;
+
+/// Gauges that follow another thread's counters.
+type Count = Gauge<u64, AtomicU64>;
+
+#[derive(Debug, Default)]
+pub struct Meters {
+    // On the bus.
+    pub participants: Count,
+    pub writers: Count,
+    pub readers: Count,
+    pub untyped_topics: Count,
+    pub participant_restarts: Counter,
+    received: Count,
+    received_bytes: Count,
+    dropped_full: Count,
+    waiting: Count,
+    // Records.
+    recorded: Count,
+    recorded_bytes: Count,
+    duplicates: Count,
+    undecodable: Count,
+    parked: Count,
+    implausible_stamps: Count,
+    latin1_texts: Count,
+    // The buffer.
+    pub store_errors: Counter,
+    pub segments_removed: Counter,
+    pub losses_named: Counter,
+    blocks: Counter,
+    block_bytes: Counter,
+    commit_seconds: Gauge<f64, AtomicU64>,
+    buffer_bytes: Count,
+    segments: Count,
+    // The link.
+    pub link_failures: Counter,
+    pub blocks_unreadable: Counter,
+    streaming: Gauge<i64, AtomicI64>,
+    unacked_blocks: Count,
+    blocks_live: Count,
+    blocks_fill: Count,
+    sent_bytes: Count,
+    pub certificate_days: Gauge<i64, AtomicI64>,
+    /// Estimated once a second from the segments: exact where a segment is wholly acknowledged or not at all.
+    unacked_records: Count,
+    unacked_bytes: Count,
+    /// When the oldest segment with something unacknowledged was begun, ns UTC; 0: none.
+    unacked_since: AtomicI64,
+    held_records: Count,
+}
+
+impl Meters {
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("efd_edge");
+        let mut gauge =
+            |name: &str, help: &str, metric: &Count| registry.register(name, help, metric.clone());
+        gauge(
+            "dds_participants",
+            "Participants seen on the bus",
+            &self.participants,
+        );
+        gauge("dds_writers", "Writers in our partitions", &self.writers);
+        gauge("dds_readers", "Readers of ours", &self.readers);
+        gauge(
+            "dds_untyped_topics",
+            "Topics whose type no IDL file has",
+            &self.untyped_topics,
+        );
+        gauge("samples_received", "Samples taken from DDS", &self.received);
+        gauge(
+            "samples_received_bytes",
+            "Their payloads",
+            &self.received_bytes,
+        );
+        gauge(
+            "samples_dropped",
+            "Samples not taken, as our queue was full; each is named as a loss",
+            &self.dropped_full,
+        );
+        gauge(
+            "samples_waiting",
+            "Samples between DDS and the buffer",
+            &self.waiting,
+        );
+        gauge("records", "Records made", &self.recorded);
+        gauge(
+            "records_bytes",
+            "Avro bytes of records made",
+            &self.recorded_bytes,
+        );
+        gauge(
+            "samples_duplicate",
+            "Repetitions of history, recorded before",
+            &self.duplicates,
+        );
+        gauge(
+            "samples_undecodable",
+            "Samples that do not fit their type; kept, and named as a loss",
+            &self.undecodable,
+        );
+        gauge(
+            "samples_parked",
+            "Samples kept without a type",
+            &self.parked,
+        );
+        gauge(
+            "stamps_implausible",
+            "Publishers' stamps that were 0, NaN or a day ahead",
+            &self.implausible_stamps,
+        );
+        gauge(
+            "texts_latin1",
+            "Texts that were not UTF-8",
+            &self.latin1_texts,
+        );
+        gauge(
+            "buffer_bytes",
+            "Bytes of the buffer's segments",
+            &self.buffer_bytes,
+        );
+        gauge("buffer_segments", "Segments of the buffer", &self.segments);
+        gauge(
+            "blocks_unacknowledged",
+            "Durable blocks that the centre does not have",
+            &self.unacked_blocks,
+        );
+        gauge(
+            "records_unacknowledged",
+            "Records that the centre does not have; an estimate",
+            &self.unacked_records,
+        );
+        gauge(
+            "backlog_bytes",
+            "Bytes of blocks that the centre does not have; an estimate",
+            &self.unacked_bytes,
+        );
+        gauge("blocks_sent_live", "Blocks sent fresh", &self.blocks_live);
+        gauge(
+            "blocks_sent_fill",
+            "Blocks sent as back-fill",
+            &self.blocks_fill,
+        );
+        gauge("sent_bytes", "Bytes of blocks sent", &self.sent_bytes);
+        let mut counter = |name: &str, help: &str, metric: &Counter| {
+            registry.register(name, help, metric.clone())
+        };
+        counter(
+            "dds_participant_restarts",
+            "Times the participant was made anew after a pause",
+            &self.participant_restarts,
+        );
+        counter(
+            "store_errors",
+            "Commits that failed and were tried again",
+            &self.store_errors,
+        );
+        counter(
+            "segments_removed",
+            "Segments removed by retention",
+            &self.segments_removed,
+        );
+        counter(
+            "losses_named",
+            "Losses named by the buffer",
+            &self.losses_named,
+        );
+        counter("blocks_committed", "Blocks made durable", &self.blocks);
+        counter("blocks_committed_bytes", "Their bytes", &self.block_bytes);
+        counter(
+            "link_failures",
+            "Connections that ended or were not made",
+            &self.link_failures,
+        );
+        counter(
+            "blocks_unreadable",
+            "Blocks of the buffer that could not be read",
+            &self.blocks_unreadable,
+        );
+        registry.register(
+            "commit_seconds",
+            "Duration of the last commit",
+            self.commit_seconds.clone(),
+        );
+        registry.register(
+            "link_streaming",
+            "1 while connected and welcome",
+            self.streaming.clone(),
+        );
+        registry.register(
+            "certificate_days",
+            "Days until our certificate expires",
+            self.certificate_days.clone(),
+        );
+    }
+
+    pub fn observe_intake(&self, ring: RingCounters, intake: IntakeCounters, in_batch: u64) {
+        self.received.set(ring.received);
+        self.received_bytes.set(ring.received_bytes);
+        self.dropped_full.set(ring.dropped_full);
+        self.waiting.set(ring.held_samples as u64 + in_batch);
+        self.recorded.set(intake.recorded);
+        self.recorded_bytes.set(intake.recorded_bytes);
+        self.duplicates.set(intake.duplicates);
+        self.undecodable.set(intake.undecodable);
+        self.parked.set(intake.parked);
+        self.implausible_stamps.set(intake.implausible_stamps);
+        self.latin1_texts.set(intake.latin1_texts);
+    }
+
+    pub fn observe_store(&self, store: &Store, destination: &str) {
+        let (segments, acked) = (store.segments(), store.acked(destination));
+        let (mut held, mut records, mut bytes, mut since) = (0, 0.0, 0.0, i64::MAX);
+        for segment in &segments {
+            for (lane, contents) in segment
+                .contents
+                .lanes
+                .iter()
+                .filter(|(lane, _)| lane.lane.kind.is_shipped())
+            {
+                held += contents.records;
+                let has = acked.get(lane);
+                let missing: u64 = contents
+                    .numbers
+                    .iter()
+                    .flat_map(|range| {
+                        has.map_or_else(|| vec![range.clone()], |has| has.missing(range.clone()))
+                    })
+                    .map(|range| range.end() - range.start() + 1)
+                    .sum();
+                if missing > 0 {
+                    let part = missing as f64 / contents.blocks.max(1) as f64;
+                    records += part * contents.records as f64;
+                    bytes += part * contents.stored_bytes as f64;
+                    since = since.min(segment.created.0);
+                }
+            }
+        }
+        self.segments.set(segments.len() as u64);
+        self.buffer_bytes
+            .set(segments.iter().map(|segment| segment.file_bytes).sum());
+        self.held_records.set(held);
+        self.unacked_records.set(records as u64);
+        self.unacked_bytes.set(bytes as u64);
+        self.unacked_since
+            .store(if since == i64::MAX { 0 } else { since }, Ordering::Relaxed);
+    }
+
+    pub fn observe_session(&self, streaming: bool, counters: EdgeCounters, unacked_blocks: u64) {
+        self.streaming.set(streaming.into());
+        self.unacked_blocks.set(unacked_blocks);
+        self.blocks_live.set(counters.blocks_live);
+        self.blocks_fill.set(counters.blocks_fill);
+        self.sent_bytes.set(counters.block_bytes);
+    }
+
+    pub fn committed(&self, blocks: &[SealedBlock], began: UtcNanos, ended: UtcNanos) {
+        self.commit_seconds.set(ended.since(began) as f64 / 1e9);
+        for block in blocks {
+            self.blocks.inc();
+            self.block_bytes.inc_by(block.bytes().len() as u64);
+        }
+    }
+
+    pub fn oldest_unacked_age_ns(&self) -> u64 {
+        match self.unacked_since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => efd_shared_daemon::clock::utc_now()
+                .since(UtcNanos(since))
+                .max(0) as u64,
+        }
+    }
+
+    pub fn backlog_bytes(&self) -> u64 {
+        self.unacked_bytes.get()
+    }
+
+    /// The body of `/status`.
+    pub fn status(&self) -> Json {
+        json!({
+            "bus": {
+                "participants": self.participants.get(), "writers": self.writers.get(), "readers": self.readers.get(),
+                "untyped_topics": self.untyped_topics.get(), "participant_restarts": self.participant_restarts.get(),
+            },
+            "samples": {
+                "received": self.received.get(), "received_bytes": self.received_bytes.get(), "recorded": self.recorded.get(), "waiting": self.waiting.get(),
+                "duplicates": self.duplicates.get(), "undecodable": self.undecodable.get(), "parked": self.parked.get(),
+                "dropped": self.dropped_full.get(), "implausible_stamps": self.implausible_stamps.get(),
+            },
+            "buffer": {
+                "bytes": self.buffer_bytes.get(), "segments": self.segments.get(), "blocks_committed": self.blocks.get(),
+                "unacknowledged_blocks": self.unacked_blocks.get(), "backlog_bytes": self.backlog_bytes(),
+                "acknowledged_records": self.held_records.get() - self.unacked_records.get().min(self.held_records.get()), "store_errors": self.store_errors.get(),
+                "commit_seconds": self.commit_seconds.get(),
+            },
+            "link": {
+                "state": if self.streaming.get() == 1 { "streaming" } else { "offline" },
+                "failures": self.link_failures.get(), "blocks_live": self.blocks_live.get(),
+                "blocks_fill": self.blocks_fill.get(), "sent_bytes": self.sent_bytes.get(),
+                "oldest_unacknowledged_seconds": self.oldest_unacked_age_ns() as f64 / 1e9,
+            },
+            "certificate": { "days_left": self.certificate_days.get() },
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}

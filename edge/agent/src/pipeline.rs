@@ -1,0 +1,444 @@
+//! The thread between bus and store: takes samples from the ring, gives them to the [`Intake`], hands its batches to be
+//! committed, and names what the ring had to drop.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use efd_edge_dds::{Consumer, Dropped, ReaderId, Sample};
+use efd_shared_daemon::clock::utc_now;
+use efd_shared_daemon::shutdown::Stop;
+use efd_shared_model::{LaneKind, Loss, LossReason, UtcNanos};
+use efd_shared_store::{Item, Position, Reader};
+
+use crate::binding::{Binding, TopicPlan};
+use crate::bus::BusNotice;
+use crate::commit::{PUBLISHERS_STATE, Request, lane_name};
+use crate::intake::{Batch, Intake, Received};
+use crate::meters::Meters;
+use crate::parked::{Parked, ParkedReason};
+
+/// Batches in circulation: one is filled, one is being committed, one waits.
+pub const BATCHES: usize = 3;
+const SAMPLES_AT_ONCE: usize = 512;
+const IDLE: Duration = Duration::from_millis(100);
+const LOOK_AT_DROPS_NS: i64 = 200_000_000;
+/// A snapshot of the publishers goes along after so many bytes or so long, and bounds what a start must read again.
+const SNAPSHOT_BYTES: u64 = 32 << 20;
+const SNAPSHOT_NS: i64 = 600 * 1_000_000_000;
+/// Publishers silent for longer are forgotten: command-line programs of people come and go.
+const SILENT_MAX_NS: i64 = 30 * 86_400 * 1_000_000_000;
+/// Samples whose writer the bus thread has not told us of yet.
+const ORPHANS_MAX: usize = 65_536;
+
+#[derive(Debug, Clone, Copy)]
+pub struct CommitPolicy {
+    pub within: Duration,
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+pub struct Pipeline {
+    pub consumer: Consumer,
+    pub intake: Intake,
+    pub bus: Receiver<BusNotice>,
+    pub requests: SyncSender<Request>,
+    pub spare: Receiver<Batch>,
+    pub reader: Reader,
+    pub policy: CommitPolicy,
+    pub meters: Arc<Meters>,
+    pub stop: Stop,
+}
+
+#[derive(Debug, Default)]
+struct Snapshots {
+    bytes: u64,
+    at: Option<UtcNanos>,
+}
+
+struct State {
+    by_writer: HashMap<(u64, ReaderId), Binding>,
+    /// For a writer that no notice has named yet, and for what a reader dropped.
+    by_reader: BTreeMap<ReaderId, Binding>,
+    orphans: Vec<Sample>,
+    /// DDS types of which something is parked.
+    parked_types: BTreeSet<Box<str>>,
+    batch_began: Option<UtcNanos>,
+    spares: Vec<Batch>,
+    snapshots: Snapshots,
+    looked_at_drops: UtcNanos,
+}
+
+impl Pipeline {
+    /// Until a stop is asked for and the ring is empty.
+    pub fn run(mut self) {
+        let _running = self.stop.register("intake");
+        let mut state = State {
+            by_writer: HashMap::new(),
+            by_reader: BTreeMap::new(),
+            orphans: Vec::new(),
+            parked_types: self.find_parked_types(),
+            batch_began: None,
+            // One is inside the intake.
+            spares: (1..BATCHES).map(|_| Batch::default()).collect(),
+            snapshots: Snapshots::default(),
+            looked_at_drops: utc_now(),
+        };
+        let mut samples = Vec::with_capacity(SAMPLES_AT_ONCE);
+        loop {
+            let stopping = self.stop.is_asked();
+            self.take_notices(&mut state);
+            let count = self
+                .consumer
+                .pop(&mut samples, SAMPLES_AT_ONCE, self.patience(&state));
+            let now = utc_now();
+            self.take_notices(&mut state);
+            let waiting = std::mem::take(&mut state.orphans);
+            for sample in waiting.into_iter().chain(samples.drain(..)) {
+                self.take_sample(&mut state, sample, now);
+            }
+            if now.since(state.looked_at_drops).abs() >= LOOK_AT_DROPS_NS || stopping {
+                state.looked_at_drops = now;
+                let dropped = self.consumer.take_dropped();
+                self.name_drops(&state, &dropped, now);
+            }
+            if stopping && count == 0 {
+                break;
+            }
+            self.commit_if_due(&mut state, now);
+            self.observe();
+        }
+        self.finish(&mut state);
+    }
+
+    /// How long the ring may let us sleep.
+    fn patience(&self, state: &State) -> Duration {
+        match state.batch_began {
+            None => IDLE,
+            Some(began) => {
+                let waited = Duration::from_nanos(utc_now().since(began).max(0) as u64);
+                self.policy
+                    .within
+                    .saturating_sub(waited)
+                    .max(Duration::from_millis(1))
+                    .min(IDLE)
+            }
+        }
+    }
+
+    fn take_notices(&mut self, state: &mut State) {
+        while let Ok(notice) = self.bus.try_recv() {
+            match notice {
+                BusNotice::Bound {
+                    writer,
+                    reader,
+                    binding,
+                } => {
+                    state.by_reader.insert(reader, binding.clone());
+                    state.by_writer.insert((writer, reader), binding);
+                }
+                BusNotice::WriterGone { writer } => {
+                    state.by_writer.retain(|(known, _), _| *known != writer)
+                }
+                BusNotice::TypeKnown { plan } => self.read_parked(state, &plan),
+            }
+        }
+    }
+
+    fn take_sample(&mut self, state: &mut State, sample: Sample, now: UtcNanos) {
+        if !sample.valid() {
+            return;
+        }
+        let (writer, reader) = (sample.publication_handle(), sample.reader());
+        let Some(binding) = state
+            .by_writer
+            .get(&(writer, reader))
+            .or_else(|| state.by_reader.get(&reader))
+        else {
+            // The notice is under way: it was sent when the reader was made.
+            if state.orphans.len() < ORPHANS_MAX {
+                state.orphans.push(sample);
+            }
+            return;
+        };
+        if !self.intake.batch().has_room() {
+            let binding = binding.clone();
+            self.commit(state);
+            return self.give(&binding, &sample, now);
+        }
+        let binding = binding.clone();
+        if binding.plan.is_none() && !state.parked_types.contains(&*binding.dds_type) {
+            state.parked_types.insert(binding.dds_type[..].into());
+        }
+        self.give(&binding, &sample, now);
+        if state.batch_began.is_none() && !self.intake.batch().is_empty() {
+            state.batch_began = Some(now);
+        }
+    }
+
+    fn give(&mut self, binding: &Binding, sample: &Sample, now: UtcNanos) {
+        let received = Received {
+            payload: sample.payload(),
+            received: UtcNanos(sample.received().realtime_ns),
+            source: sample.source_timestamp_ns().map(UtcNanos),
+        };
+        self.intake.sample(binding, received, now);
+    }
+
+    fn name_drops(&mut self, state: &State, dropped: &[Dropped], now: UtcNanos) {
+        for drop in dropped {
+            let binding = state.by_reader.get(&drop.reader);
+            let topic = binding.map_or_else(String::new, |binding| match &binding.plan {
+                Some(plan) => plan.topic.clone(),
+                None => binding.dds_topic.to_string(),
+            });
+            let loss = Loss {
+                topic,
+                count: i64::try_from(drop.count).unwrap_or(i64::MAX),
+                detail: "the queue between DDS and the buffer was full".into(),
+                ..Loss::new(
+                    LossReason::QueueFull,
+                    UtcNanos(drop.first_ns),
+                    UtcNanos(drop.last_ns).saturating_add(1),
+                )
+            };
+            tracing::error!(
+                topic = loss.topic,
+                count = drop.count,
+                "Samples dropped: the queue was full"
+            );
+            self.intake.name_loss(&loss, now);
+        }
+    }
+
+    fn commit_if_due(&mut self, state: &mut State, now: UtcNanos) {
+        if self.intake.batch().is_empty() {
+            state.batch_began = None;
+            return;
+        }
+        let began = *state.batch_began.get_or_insert(now);
+        let waited = now.since(began);
+        let due = self.policy.bytes <= self.intake.batch().datum_bytes()
+            || waited < 0
+            || self.policy.within.as_nanos() as i64 <= waited;
+        if !due {
+            return;
+        }
+        state.spares.extend(self.spare.try_iter());
+        // Without a spare the store is busy: the batch grows, and one commit takes more.
+        if !state.spares.is_empty() || !self.intake.batch().has_room() {
+            self.commit(state);
+        }
+    }
+
+    /// Hands over the batch; waits for a spare one where the store is behind.
+    fn commit(&mut self, state: &mut State) {
+        self.add_snapshots(state);
+        let spare = match state.spares.pop() {
+            Some(spare) => spare,
+            None => match self.spare.recv() {
+                Ok(spare) => spare,
+                Err(_ended) => return,
+            },
+        };
+        let batch = self.intake.take_batch(spare);
+        state.snapshots.bytes += batch.datum_bytes() as u64;
+        state.batch_began = None;
+        if self.requests.send(Request::Commit(batch)).is_err() {
+            tracing::error!("The store's thread has ended");
+        }
+    }
+
+    fn add_snapshots(&mut self, state: &mut State) {
+        let now = utc_now();
+        let due = state
+            .snapshots
+            .at
+            .is_none_or(|at| now.since(at).abs() >= SNAPSHOT_NS)
+            || state.snapshots.bytes >= SNAPSHOT_BYTES;
+        if due {
+            for lane in [LaneKind::Events, LaneKind::Telemetry] {
+                self.intake
+                    .snapshot(lane, PUBLISHERS_STATE, now.saturating_sub(SILENT_MAX_NS));
+            }
+            state.snapshots = Snapshots {
+                bytes: 0,
+                at: Some(now),
+            };
+        }
+    }
+
+    /// Commits what there is and waits until it is durable.
+    fn settle(&mut self, state: &mut State) {
+        if !self.intake.batch().is_empty() || !self.intake.batch().has_no_state() {
+            self.commit(state);
+        }
+        while state.spares.len() < BATCHES - 1 {
+            match self.spare.recv() {
+                Ok(spare) => state.spares.push(spare),
+                Err(_ended) => return,
+            }
+        }
+    }
+
+    /// Makes records of what was parked for want of this type. How far it came stands in the transactions of the records.
+    fn read_parked(&mut self, state: &mut State, plan: &Arc<TopicPlan>) {
+        if !state.parked_types.remove(plan.dds_type.as_str()) {
+            return;
+        }
+        self.settle(state);
+        let (parked_lane, lane) = (lane_name(LaneKind::Parked), plan.lane());
+        let key = format!("parked/{}", plan.dds_type);
+        let done = self
+            .reader
+            .state(&lane_name(lane), &key)
+            .and_then(|(_, value)| value.try_into().ok());
+        let mut next = Position(u64::from_le_bytes(done.unwrap_or_default())).next();
+        let head = self.reader.head(&parked_lane);
+        if head < next {
+            return;
+        }
+        let mut count = 0u64;
+        while next <= head {
+            let items = match self.reader.read(&parked_lane, next, 4 << 20) {
+                Ok(items) => items,
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "Reading parked samples failed"
+                    );
+                    return;
+                }
+            };
+            let Some(last) = items.last().map(Item::next) else {
+                break;
+            };
+            for item in &items {
+                count += self.read_parked_item(state, plan, item);
+            }
+            next = last;
+            self.intake.set_state(
+                lane,
+                key.clone(),
+                Position(next.0 - 1).0.to_le_bytes().to_vec(),
+            );
+            self.settle(state);
+        }
+        if count > 0 {
+            tracing::info!(
+                dds_type = plan.dds_type,
+                count,
+                "Parked samples became records"
+            );
+        }
+    }
+
+    /// What earlier starts parked; one pass over a lane that is bounded and mostly empty.
+    fn find_parked_types(&mut self) -> BTreeSet<Box<str>> {
+        let lane = lane_name(LaneKind::Parked);
+        let (mut types, mut next) = (BTreeSet::new(), Position::FIRST);
+        while next <= self.reader.head(&lane) {
+            let items = self
+                .reader
+                .read(&lane, next, 4 << 20)
+                .unwrap_or_else(|error| {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "Reading parked samples failed"
+                    );
+                    Vec::new()
+                });
+            let Some(last) = items.last() else { break };
+            next = last.next();
+            for item in &items {
+                let Item::Block(_, sealed) = item else {
+                    continue;
+                };
+                let Ok(block) = sealed.open() else { continue };
+                let untyped = |datum| {
+                    Parked::decode(datum)
+                        .ok()
+                        .filter(|parked| parked.reason == ParkedReason::Untyped)
+                };
+                types.extend(
+                    block
+                        .records()
+                        .filter_map(|(_, record)| untyped(record.datum))
+                        .map(|p| p.dds_type.into()),
+                );
+            }
+        }
+        types
+    }
+
+    fn read_parked_item(&mut self, state: &mut State, plan: &Arc<TopicPlan>, item: &Item) -> u64 {
+        let Item::Block(position, sealed) = item else {
+            tracing::error!(?item, "Parked samples cannot be read");
+            return 0;
+        };
+        let block = match sealed.open() {
+            Ok(block) => block,
+            Err(error) => {
+                tracing::error!(%error, %position, "Parked samples cannot be read");
+                return 0;
+            }
+        };
+        let mut count = 0;
+        for (_, record) in block.records() {
+            let parked = match Parked::decode(record.datum) {
+                Ok(parked) => parked,
+                Err(error) => {
+                    tracing::error!(%error, %position, "A parked sample cannot be read");
+                    continue;
+                }
+            };
+            if parked.dds_type != plan.dds_type || parked.reason != ParkedReason::Untyped {
+                continue;
+            }
+            let binding = Binding {
+                dds_topic: parked.dds_topic.into(),
+                dds_type: parked.dds_type.into(),
+                keeps_history: parked.keeps_history,
+                plan: Some(Arc::clone(plan)),
+            };
+            let Parked {
+                payload,
+                received,
+                source,
+                ..
+            } = parked;
+            if !self.intake.batch().has_room() {
+                self.commit(state);
+            }
+            self.intake.sample(
+                &binding,
+                Received {
+                    payload,
+                    received,
+                    source,
+                },
+                utc_now(),
+            );
+            count += 1;
+        }
+        count
+    }
+
+    fn observe(&self) {
+        let in_batch = self.intake.batch().records() as u64;
+        self.meters
+            .observe_intake(self.consumer.counters(), self.intake.counters(), in_batch);
+    }
+
+    /// The last commit, with a snapshot, so that the next start has nothing to read again.
+    fn finish(&mut self, state: &mut State) {
+        state.snapshots.at = None;
+        self.add_snapshots(state);
+        self.settle(state);
+        self.observe();
+        if self.requests.send(Request::Finish).is_err() {
+            tracing::error!("The store's thread has ended");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! What the publishers had sent when the last process ended: the newest snapshot, and the records committed after it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context as _, Result};
+use efd_shared_model::bytes::{ByteError, Reader as Bytes};
+use efd_shared_model::{EpochId, LaneKind, StreamNumber, TopicKind, UtcNanos};
+use efd_shared_store::{Item, Position, Reader};
+use serde_json::Value as Json;
+
+use crate::commit::{PUBLISHERS_STATE, lane_name};
+use crate::publishers::{Observed, Publishers};
+
+const READ_BYTES: usize = 8 << 20;
+
+/// By lane. What cannot be read costs a repetition or a gap that is not named, never the start.
+pub fn restore_publishers(reader: &mut Reader) -> Result<BTreeMap<LaneKind, Publishers>> {
+    let lanes = [LaneKind::Events, LaneKind::Telemetry];
+    lanes
+        .into_iter()
+        .map(|lane| Ok((lane, restore_lane(reader, lane)?)))
+        .collect()
+}
+
+fn restore_lane(reader: &mut Reader, kind: LaneKind) -> Result<Publishers> {
+    let lane = lane_name(kind);
+    let (through, mut publishers) = match reader.state(&lane, PUBLISHERS_STATE) {
+        None => (Position::NONE, Publishers::new()),
+        Some((through, snapshot)) => match Publishers::restore(&snapshot) {
+            Ok(publishers) => (through, publishers),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, %lane, "Snapshot of publishers unreadable");
+                (Position::NONE, Publishers::new())
+            }
+        },
+    };
+    let mut streams = Streams::default();
+    let mut next = through.next();
+    let mut records = 0u64;
+    while next <= reader.head(&lane) {
+        let items = reader
+            .read(&lane, next, READ_BYTES)
+            .with_context(|| format!("read lane {lane}"))?;
+        let Some(last) = items.last() else { break };
+        next = last.next();
+        for item in items {
+            let Item::Block(position, sealed) = item else {
+                continue;
+            };
+            match sealed.open() {
+                Err(error) => tracing::error!(%error, %position, "Block unreadable"),
+                Ok(block) => {
+                    let epoch = block.header().id.lane.epoch;
+                    for (stream, record) in block.records() {
+                        records += 1;
+                        if let Some(known) = streams.get(reader, epoch, stream)? {
+                            known.observe(record.datum, &mut publishers);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    publishers.mark_restored();
+    tracing::info!(%lane, publishers = publishers.len(), records_read = records, "Publishers restored");
+    Ok(publishers)
+}
+
+/// Streams of the epochs that are read, by what their datums begin with.
+#[derive(Debug, Default)]
+struct Streams {
+    known: HashMap<(EpochId, StreamNumber), Option<PrivateFields>>,
+    epochs: Vec<EpochId>,
+}
+
+impl Streams {
+    fn get(
+        &mut self,
+        reader: &mut Reader,
+        epoch: EpochId,
+        stream: StreamNumber,
+    ) -> Result<Option<&PrivateFields>> {
+        if !self.epochs.contains(&epoch) {
+            self.epochs.push(epoch);
+            for declaration in reader.streams(epoch)? {
+                let schema = reader.schema(&declaration.schema)?;
+                let fields = schema.and_then(|schema| {
+                    // Topics that keep history for late joiners: SAL's events.
+                    PrivateFields::of(
+                        schema.text(),
+                        &declaration.topic,
+                        declaration.kind == TopicKind::Event,
+                    )
+                });
+                self.known.insert((epoch, declaration.number), fields);
+            }
+        }
+        Ok(self.known.get(&(epoch, stream)).and_then(Option::as_ref))
+    }
+}
+
+/// How the private fields of a datum are found without reading what follows them.
+#[derive(Debug)]
+struct PrivateFields {
+    topic: String,
+    keeps_history: bool,
+    /// In order, up to the last private one.
+    fields: Vec<(Kind, Role)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Boolean,
+    Long,
+    Double,
+    Text,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Other,
+    SalIndex,
+    SndStamp,
+    RcvStamp,
+    SeqNum,
+    Identity,
+    Origin,
+}
+
+impl PrivateFields {
+    fn of(schema: &str, topic: &str, keeps_history: bool) -> Option<Self> {
+        let schema: Json = serde_json::from_str(schema).ok()?;
+        let older_index = format!("{}ID", topic.split('.').nth(2)?);
+        let mut fields = Vec::new();
+        for field in schema.get("fields")?.as_array()? {
+            let name = field.get("name")?.as_str()?;
+            let kind = match field.get("type")?.as_str() {
+                Some("boolean") => Kind::Boolean,
+                Some("long") => Kind::Long,
+                Some("double") => Kind::Double,
+                Some("string") => Kind::Text,
+                // An array: the private fields lie before it in every generation of SAL.
+                _ => break,
+            };
+            let role = match name {
+                "salIndex" => Role::SalIndex,
+                "private_sndStamp" => Role::SndStamp,
+                "private_rcvStamp" => Role::RcvStamp,
+                "private_seqNum" => Role::SeqNum,
+                "private_identity" => Role::Identity,
+                "private_origin" => Role::Origin,
+                other if other == older_index => Role::SalIndex,
+                _ => Role::Other,
+            };
+            fields.push((kind, role));
+        }
+        let last = fields.iter().rposition(|(_, role)| *role != Role::Other)?;
+        fields.truncate(last + 1);
+        let has_sequence = fields.iter().any(|(_, role)| *role == Role::SeqNum);
+        has_sequence.then(|| Self {
+            topic: topic.to_owned(),
+            keeps_history,
+            fields,
+        })
+    }
+
+    fn observe(&self, datum: &[u8], publishers: &mut Publishers) {
+        if let Err(error) = self.read(datum, publishers) {
+            tracing::error!(%error, topic = self.topic, "Record unreadable");
+        }
+    }
+
+    fn read(&self, datum: &[u8], publishers: &mut Publishers) -> Result<(), ByteError> {
+        let mut bytes = Bytes::new(datum);
+        let topic = publishers.topic(&self.topic);
+        let mut observed = Observed {
+            topic,
+            sal_index: None,
+            identity: &[],
+            origin: 0,
+            sequence: 0,
+            snd_stamp: 0.0,
+            received: UtcNanos(0),
+            keeps_history: self.keeps_history,
+        };
+        for (kind, role) in &self.fields {
+            match (kind, role) {
+                (Kind::Boolean, _) => drop(bytes.u8()?),
+                (Kind::Long, Role::SalIndex) => {
+                    observed.sal_index = i32::try_from(bytes.zigzag()?).ok()
+                }
+                (Kind::Long, Role::SeqNum) => observed.sequence = bytes.zigzag()?,
+                (Kind::Long, Role::Origin) => observed.origin = bytes.zigzag()?,
+                (Kind::Long, _) => drop(bytes.zigzag()?),
+                (Kind::Double, Role::SndStamp) => observed.snd_stamp = f64::from_bits(bytes.u64()?),
+                (Kind::Double, Role::RcvStamp) => {
+                    let seconds = f64::from_bits(bytes.u64()?);
+                    // TAI for UTC: half a minute does not matter to whom is forgotten after a month.
+                    observed.received = UtcNanos((seconds * 1e9) as i64);
+                }
+                (Kind::Double, _) => drop(bytes.u64()?),
+                (Kind::Text, role) => {
+                    let length = usize::try_from(bytes.zigzag()?)
+                        .map_err(|_| bytes.invalid("length of a text"))?;
+                    let text = bytes.take(length)?;
+                    if *role == Role::Identity {
+                        observed.identity = text;
+                    }
+                }
+            }
+        }
+        publishers.observe(observed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publishers::Verdict;
+
+    #[test]
+    fn private_fields_are_found_in_a_datum() {
+        let schema = r#"{"name":"lsst.sal.Test.logevent_x","type":"record","fields":[
+            {"name":"private_efdStamp","type":"double"},{"name":"private_kafkaStamp","type":"double"},
+            {"name":"salIndex","type":"long"},{"name":"private_revCode","type":"string"},
+            {"name":"private_sndStamp","type":"double"},{"name":"private_rcvStamp","type":"double"},
+            {"name":"private_seqNum","type":"long"},{"name":"private_identity","type":"string"},
+            {"name":"private_origin","type":"long"},{"name":"a","type":{"type":"array","items":"long"}}]}"#;
+        let fields = PrivateFields::of(schema, "lsst.sal.Test.logevent_x", true).unwrap();
+        let mut out = efd_shared_model::bytes::Writer::new();
+        let text = |out: &mut efd_shared_model::bytes::Writer, text: &str| {
+            out.zigzag(text.len() as i64);
+            out.raw(text.as_bytes());
+        };
+        for stamp in [1.0f64, 2.0] {
+            out.u64(stamp.to_bits());
+        }
+        out.zigzag(-3);
+        text(&mut out, "90255bf1");
+        for stamp in [1.8e9f64, 1.8e9] {
+            out.u64(stamp.to_bits());
+        }
+        out.zigzag(41);
+        text(&mut out, "Test:1");
+        out.zigzag(77);
+        let mut publishers = Publishers::new();
+        fields.read(out.as_bytes(), &mut publishers).unwrap();
+        publishers.mark_restored();
+        let topic = publishers.topic("lsst.sal.Test.logevent_x");
+        let again = Observed {
+            topic,
+            sal_index: Some(-3),
+            identity: b"Test:1",
+            origin: 77,
+            sequence: 41,
+            snd_stamp: 1.8e9,
+            received: UtcNanos(0),
+            keeps_history: true,
+        };
+        assert_eq!(publishers.observe(again), Verdict::Duplicate);
+        for end in 0..out.len() {
+            assert!(
+                fields
+                    .read(&out.as_bytes()[..end], &mut publishers)
+                    .is_err(),
+                "{end}"
+            );
+        }
+    }
+}

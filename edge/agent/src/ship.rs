@@ -1,0 +1,501 @@
+//! Ships durable blocks to the centre: ferries between the store's notices, quinn and the session machine, which decides.
+//!
+//! Nothing in the loop waits for the link: frames and blocks go out by tasks of their own, bounded by the machine's window.
+
+mod endpoint;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use efd_shared_daemon::clock::{ClockReader, monotonic_now, utc_now};
+use efd_shared_daemon::shutdown::Stop;
+use efd_shared_model::{BlockId, EpochId, Schema, SealedBlock, StreamDeclaration, StreamNumber};
+use efd_shared_store::{Reader, StoreError};
+use efd_shared_wire::codec::FrameBuffer;
+use efd_shared_wire::edge::{Attempt, CONTROL_PRIORITY, Command, Durable, HeldEpoch};
+use efd_shared_wire::frame::{CentreFrame, EdgeFrame};
+use efd_shared_wire::{Class, EdgeConfig, EdgeSession, Moment};
+use tokio::sync::mpsc;
+
+use crate::commit::{Notice, Request};
+use crate::meters::Meters;
+use crate::recent::Recent;
+
+pub use endpoint::{Endpoint, EndpointError};
+
+/// Blocks being read or written to the link at once.
+const SENDING_MAX: usize = 64;
+const EVENTS_MAX: usize = 4096;
+const FRAMES_MAX: usize = 1024;
+
+/// What happens to the shipper: the whole list.
+#[derive(Debug)]
+enum Event {
+    Notice(Option<Notice>),
+    Connected {
+        attempt: Attempt,
+        frames: mpsc::Sender<Vec<u8>>,
+        connection: quinn::Connection,
+    },
+    Closed {
+        attempt: Attempt,
+        reason: String,
+    },
+    Control {
+        attempt: Attempt,
+        bytes: Bytes,
+    },
+    BlockRead {
+        id: BlockId,
+        bytes: u64,
+    },
+    BlockUnreadable {
+        id: BlockId,
+        reason: String,
+    },
+    /// A sending task has ended.
+    BlockDone,
+    StreamsRead {
+        epoch: EpochId,
+        streams: Vec<(StreamDeclaration, Schema)>,
+    },
+    Timeout,
+    Stop,
+}
+
+/// What the shipper works with.
+#[derive(Debug)]
+pub struct Shipper {
+    pub endpoint: Endpoint,
+    pub config: EdgeConfig,
+    pub held: Vec<HeldEpoch>,
+    pub notices: mpsc::Receiver<Notice>,
+    pub requests: std::sync::mpsc::SyncSender<Request>,
+    pub reader: Reader,
+    pub recent: Arc<Recent>,
+    pub clock: ClockReader,
+    pub meters: Arc<Meters>,
+    pub stop: Stop,
+}
+
+impl Shipper {
+    /// Until a stop is asked for, and then until the notices end.
+    pub async fn run(self, seed: u64) {
+        let Self {
+            endpoint,
+            config,
+            held,
+            mut notices,
+            requests,
+            reader,
+            recent,
+            clock,
+            meters,
+            stop,
+        } = self;
+        let _running = stop.register("ship");
+        let (events, mut events_in) = mpsc::channel(EVENTS_MAX);
+        let (disk, disk_requests) = mpsc::channel(SENDING_MAX * 2);
+        let disk_thread = DiskReader {
+            reader,
+            recent,
+            events: events.clone(),
+        };
+        tokio::task::spawn_blocking(move || disk_thread.run(disk_requests));
+        let mut session = EdgeSession::new(config, seed, now());
+        session.handle_start(held, now());
+        let mut loop_ = Loop {
+            session,
+            endpoint,
+            events,
+            disk,
+            requests,
+            clock,
+            meters,
+            link: None,
+            buffer: FrameBuffer::new(),
+            sending: 0,
+            unsent: VecDeque::new(),
+            stopping: false,
+        };
+        loop_.obey();
+        loop {
+            let deadline = loop_.session.poll_timeout().map(|(at, _)| at.since(now()));
+            let event = tokio::select! {
+                notice = notices.recv() => Event::Notice(notice),
+                Some(event) = events_in.recv() => event,
+                () = stop.asked(), if !loop_.stopping => Event::Stop,
+                () = sleep(deadline) => Event::Timeout,
+            };
+            let ended = matches!(event, Event::Notice(None));
+            loop_.apply(event);
+            loop_.obey();
+            loop_.observe();
+            if ended {
+                break;
+            }
+        }
+        loop_.session.handle_stop(now());
+        loop_.obey();
+        loop_.endpoint.close().await;
+    }
+}
+
+struct Link {
+    attempt: Attempt,
+    connection: quinn::Connection,
+    frames: mpsc::Sender<Vec<u8>>,
+}
+
+struct Loop {
+    session: EdgeSession,
+    endpoint: Endpoint,
+    events: mpsc::Sender<Event>,
+    disk: mpsc::Sender<DiskRequest>,
+    requests: std::sync::mpsc::SyncSender<Request>,
+    clock: ClockReader,
+    meters: Arc<Meters>,
+    link: Option<Link>,
+    buffer: FrameBuffer,
+    sending: usize,
+    /// Acknowledgements that the store's thread had no room for.
+    unsent: VecDeque<Request>,
+    stopping: bool,
+}
+
+impl Loop {
+    /// The only place that changes the session.
+    fn apply(&mut self, event: Event) {
+        let now = now();
+        match event {
+            Event::Notice(Some(Notice::EpochBegun(declaration))) => {
+                self.session.handle_epoch_begun(declaration)
+            }
+            Event::Notice(Some(Notice::Durable { block, committed })) => {
+                self.session.handle_durable(
+                    Durable {
+                        lane: block.id().lane,
+                        number: block.id().number,
+                        streams_through: block.header().streams_through,
+                        bytes: block.bytes().len() as u64,
+                        // The commit was just now; a clock step must not make it old.
+                        committed_at: Moment(now.0.saturating_sub(age_ns(committed))),
+                    },
+                    now,
+                )
+            }
+            Event::Notice(Some(Notice::Removed { lane, ranges })) => {
+                self.session.handle_removed(lane, &ranges)
+            }
+            Event::Notice(None) => {}
+            Event::Connected {
+                attempt,
+                frames,
+                connection,
+            } => {
+                tracing::info!(remote = %connection.remote_address(), "Connected to the centre");
+                self.buffer = FrameBuffer::new();
+                self.link = Some(Link {
+                    attempt,
+                    connection,
+                    frames,
+                });
+                self.session.handle_connected(attempt, now);
+            }
+            Event::Closed { attempt, reason } => {
+                tracing::warn!(reason, "Connection to the centre ended");
+                self.meters.link_failures.inc();
+                if self
+                    .link
+                    .as_ref()
+                    .is_some_and(|link| link.attempt == attempt)
+                {
+                    self.link = None;
+                }
+                self.session.handle_closed(attempt, now);
+            }
+            Event::Control { attempt, bytes } => self.read_frames(attempt, &bytes, now),
+            Event::BlockRead { id, bytes } => self.session.handle_block_sent(id, bytes),
+            Event::BlockUnreadable { id, reason } => {
+                self.sending -= 1;
+                self.meters.blocks_unreadable.inc();
+                tracing::error!(block = %id, reason, "A block of the buffer cannot be read");
+                self.session.handle_block_unreadable(id);
+                self.unsent.push_back(Request::Unreadable { id, reason });
+            }
+            Event::BlockDone => self.sending -= 1,
+            Event::StreamsRead { epoch, streams } => {
+                self.session.handle_streams_read(epoch, streams)
+            }
+            Event::Timeout => self.session.handle_timeout(now),
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    fn read_frames(&mut self, attempt: Attempt, bytes: &[u8], now: Moment) {
+        if self
+            .link
+            .as_ref()
+            .is_none_or(|link| link.attempt != attempt)
+        {
+            return;
+        }
+        self.buffer.push(bytes);
+        loop {
+            let frame = match self.buffer.next_frame() {
+                Ok(Some(frame)) => CentreFrame::decode(&frame, self.session.version()),
+                Ok(None) => return,
+                Err(error) => Err(error),
+            };
+            match frame {
+                Ok(frame) => self.session.handle_frame(attempt, frame, now),
+                Err(error) => return self.session.handle_undecodable(attempt, error, now),
+            }
+        }
+    }
+
+    /// Carries out what the session asks for. Holds it back where too much is under way.
+    fn obey(&mut self) {
+        while let Some(request) = self.unsent.pop_front() {
+            if let Err(std::sync::mpsc::TrySendError::Full(request)) =
+                self.requests.try_send(request)
+            {
+                self.unsent.push_front(request);
+                break;
+            }
+        }
+        while self.sending < SENDING_MAX && self.unsent.len() < FRAMES_MAX {
+            let Some(command) = self.session.poll_command(now()) else {
+                return;
+            };
+            self.carry_out(command);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Connect { attempt } => self.endpoint.connect(attempt, self.events.clone()),
+            Command::SendFrame(frame) => self.send_frame(&frame),
+            Command::SendHeartbeat(vitals) => {
+                let age = Duration::from_nanos(self.meters.oldest_unacked_age_ns());
+                let bytes = self.meters.backlog_bytes();
+                self.send_frame(&vitals.frame(self.clock.state(), age, bytes));
+            }
+            Command::ReadStreams {
+                epoch,
+                first,
+                through,
+            } => self.ask_disk(DiskRequest::Streams {
+                epoch,
+                first,
+                through,
+            }),
+            Command::SendBlock {
+                id,
+                class,
+                priority,
+            } => {
+                let Some(link) = &self.link else { return };
+                self.sending += 1;
+                let connection = link.connection.clone();
+                self.ask_disk(DiskRequest::Block {
+                    id,
+                    class,
+                    priority,
+                    connection,
+                });
+            }
+            Command::PersistAcks { lane, ranges } => {
+                self.unsent.push_back(Request::Acked { lane, ranges })
+            }
+            Command::PersistUnacks { lane, ranges } => {
+                self.unsent.push_back(Request::Unacked { lane, ranges })
+            }
+            Command::Disconnect { reason } => {
+                tracing::warn!(%reason, "Disconnecting");
+                if let Some(link) = self.link.take() {
+                    link.connection
+                        .close(1u32.into(), reason.to_string().as_bytes());
+                }
+            }
+        }
+    }
+
+    fn send_frame(&mut self, frame: &EdgeFrame) {
+        let Some(link) = &self.link else { return };
+        match frame.encode(self.session.version()) {
+            // A control stream that takes no frame for so long is a dead connection.
+            Ok(bytes) => {
+                if link.frames.try_send(bytes).is_err() {
+                    link.connection.close(1u32.into(), b"control stream stuck");
+                }
+            }
+            Err(error) => tracing::error!(%error, frame = frame.name(), "Frame cannot be encoded"),
+        }
+    }
+
+    fn ask_disk(&self, request: DiskRequest) {
+        // As many as may be under way fit the channel.
+        if self.disk.try_send(request).is_err() {
+            tracing::error!("The reader of the buffer has ended");
+        }
+    }
+
+    fn observe(&self) {
+        let streaming = self.session.is_streaming();
+        self.meters.observe_session(
+            streaming,
+            self.session.counters(),
+            self.session.vitals().unacked_blocks,
+        );
+    }
+}
+
+fn age_ns(committed: efd_shared_model::UtcNanos) -> u64 {
+    const PLAUSIBLE: std::ops::Range<i64> = 0..60_000_000_000;
+    let age = utc_now().since(committed);
+    if PLAUSIBLE.contains(&age) {
+        age as u64
+    } else {
+        0
+    }
+}
+
+#[derive(Debug)]
+enum DiskRequest {
+    Block {
+        id: BlockId,
+        class: Class,
+        priority: i32,
+        connection: quinn::Connection,
+    },
+    Streams {
+        epoch: EpochId,
+        first: StreamNumber,
+        through: StreamNumber,
+    },
+}
+
+/// Reads the buffer for the shipper, on a thread that may block.
+struct DiskReader {
+    reader: Reader,
+    recent: Arc<Recent>,
+    events: mpsc::Sender<Event>,
+}
+
+impl DiskReader {
+    fn run(mut self, mut requests: mpsc::Receiver<DiskRequest>) {
+        while let Some(request) = requests.blocking_recv() {
+            let event = match request {
+                DiskRequest::Block {
+                    id,
+                    class,
+                    priority,
+                    connection,
+                } => match self.block(&id) {
+                    Ok(block) => {
+                        let bytes = block.bytes().len() as u64;
+                        let events = self.events.clone();
+                        tokio::runtime::Handle::current().spawn(async move {
+                            if let Err(error) = send_block(&connection, &block, class, priority).await {
+                                tracing::debug!(%error, block = %block.id(), "Block not sent; the connection ends");
+                            }
+                            tell(&events, Event::BlockDone).await;
+                        });
+                        Event::BlockRead { id, bytes }
+                    }
+                    Err(reason) => Event::BlockUnreadable { id, reason },
+                },
+                DiskRequest::Streams {
+                    epoch,
+                    first,
+                    through,
+                } => match self.streams(epoch, first, through) {
+                    Ok(streams) => Event::StreamsRead { epoch, streams },
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, %epoch, "Reading declarations failed");
+                        continue;
+                    }
+                },
+            };
+            if self.events.blocking_send(event).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn block(&mut self, id: &BlockId) -> Result<SealedBlock, String> {
+        if let Some(block) = self.recent.get(id) {
+            return Ok(block);
+        }
+        use efd_shared_store::Item;
+        match self.reader.read_block(&id.lane, id.number) {
+            Ok(Some(Item::Block(_, block))) => block
+                .verify()
+                .map(|()| block)
+                .map_err(|error| error.to_string()),
+            Ok(Some(Item::Damaged(damaged))) => Err(format!("{:?}", damaged.reason)),
+            Ok(Some(Item::Absent { .. }) | None) => Err("not held".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn streams(
+        &mut self,
+        epoch: EpochId,
+        first: StreamNumber,
+        through: StreamNumber,
+    ) -> Result<Vec<(StreamDeclaration, Schema)>, StoreError> {
+        let mut pairs = Vec::new();
+        for stream in self.reader.streams(epoch)? {
+            if !(first..=through).contains(&stream.number) {
+                continue;
+            }
+            match self.reader.schema(&stream.schema)? {
+                Some(schema) => pairs.push((stream, schema)),
+                // The store takes no stream without its schema; one that a damaged file lost ends the sequence here.
+                None => break,
+            }
+        }
+        Ok(pairs)
+    }
+}
+
+async fn send_block(
+    connection: &quinn::Connection,
+    block: &SealedBlock,
+    class: Class,
+    priority: i32,
+) -> Result<(), quinn::WriteError> {
+    const _: () = assert!(CONTROL_PRIORITY > 0);
+    let mut stream = connection.open_uni().await?;
+    // Fails only for a stream that has ended.
+    if stream.set_priority(priority).is_ok() {
+        stream.write_all(&class.header()).await?;
+        stream.write_chunk(block.bytes().clone()).await?;
+        if stream.finish().is_err() {
+            tracing::debug!("The centre stopped the stream of a block");
+        }
+    }
+    Ok(())
+}
+
+async fn tell(events: &mpsc::Sender<Event>, event: Event) {
+    if events.send(event).await.is_err() {
+        tracing::debug!("The shipper has ended");
+    }
+}
+
+async fn sleep(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+fn now() -> Moment {
+    Moment(u64::try_from(monotonic_now()).unwrap_or(0))
+}

@@ -1,0 +1,260 @@
+//! Reads the records of a block whose digest was right. The digest proves that nothing was altered on the way,
+//! not that the sender was sane: every length is checked again.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::bytes::Reader;
+use crate::ids::StreamNumber;
+use crate::record::{RecordRef, RecordStamps};
+use crate::time::UtcNanos;
+
+use super::{BlockError, BlockHeader, PAYLOAD_BYTES_MAX, RECORDS_MAX};
+
+/// A block's records, checked.
+#[derive(Clone, Debug)]
+pub struct Block {
+    header: BlockHeader,
+    payload: Bytes,
+    sections: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    stream: StreamNumber,
+    first_index: u32,
+    stamps: Vec<RecordStamps>,
+    /// Ends of the datums, counted from the begin of the section's datums.
+    ends: Vec<u32>,
+    datums: Range<usize>,
+    event_time_min: UtcNanos,
+    event_time_max: UtcNanos,
+}
+
+/// The records of one stream in a block, in the order they were committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    entry: &'a Entry,
+    payload: &'a Bytes,
+}
+
+impl Block {
+    pub(super) fn new(header: BlockHeader, payload: Bytes) -> Result<Self, BlockError> {
+        let disagrees = |what, stated: u64, found: u64| {
+            Err(BlockError::Disagrees {
+                id: header.id,
+                what,
+                stated,
+                found,
+            })
+        };
+        let mut reader = Reader::new(&payload);
+        let mut table = Vec::with_capacity(header.sections.min(4096) as usize);
+        let (mut records, mut stamp_bytes, mut datum_bytes, mut last_stream) =
+            (0u64, 0usize, 0usize, 0u32);
+        for _ in 0..header.sections {
+            let stream = u32::try_from(reader.varint()?)
+                .ok()
+                .filter(|&stream| last_stream < stream);
+            let stream = stream.ok_or_else(|| reader.invalid("stream number"))?;
+            last_stream = stream;
+            let count = reader.count("records", RECORDS_MAX)?;
+            let stamps = reader.count("bytes of stamps", PAYLOAD_BYTES_MAX)?;
+            let datums = reader.count("bytes of datums", PAYLOAD_BYTES_MAX)?;
+            let earliest = header
+                .event_time_min
+                .0
+                .wrapping_add(reader.varint()? as i64);
+            let latest = earliest.wrapping_add(reader.varint()? as i64);
+            if count == 0
+                || latest < earliest
+                || earliest < header.event_time_min.0
+                || header.event_time_max.0 < latest
+            {
+                return Err(reader.invalid("section").into());
+            }
+            table.push((
+                StreamNumber(stream),
+                count,
+                stamps,
+                datums,
+                UtcNanos(earliest),
+                UtcNanos(latest),
+            ));
+            records += count as u64;
+            stamp_bytes += stamps;
+            datum_bytes += datums;
+        }
+        if records != u64::from(header.records) {
+            return disagrees("records", header.records.into(), records);
+        }
+        if last_stream != header.streams_through.0 {
+            return disagrees(
+                "largest stream",
+                header.streams_through.0.into(),
+                last_stream.into(),
+            );
+        }
+        if reader.remaining() != stamp_bytes + datum_bytes {
+            return disagrees(
+                "bytes after the table",
+                (stamp_bytes + datum_bytes) as u64,
+                reader.remaining() as u64,
+            );
+        }
+        let mut sections = Vec::with_capacity(table.len());
+        let mut datums_begin = reader.position() + stamp_bytes;
+        let mut first_index = 0;
+        for (stream, count, stamps, datums, event_time_min, event_time_max) in table {
+            let mut stamp_reader = Reader::new(reader.take(stamps)?);
+            let (stamps, ends) =
+                read_stamps(&mut stamp_reader, count, event_time_min, event_time_max)?;
+            stamp_reader.finish()?;
+            let stated = ends.last().map_or(0, |&end| u64::from(end));
+            if stated != datums as u64 {
+                return disagrees("bytes of datums", datums as u64, stated);
+            }
+            let range = datums_begin..datums_begin + datums;
+            datums_begin = range.end;
+            sections.push(Entry {
+                stream,
+                first_index,
+                stamps,
+                ends,
+                datums: range,
+                event_time_min,
+                event_time_max,
+            });
+            first_index += count as u32;
+        }
+        Ok(Self {
+            header,
+            payload,
+            sections,
+        })
+    }
+
+    pub fn header(&self) -> &BlockHeader {
+        &self.header
+    }
+
+    /// Ascending by stream number.
+    pub fn sections(&self) -> impl ExactSizeIterator<Item = Section<'_>> + '_ {
+        self.sections.iter().map(|entry| Section {
+            entry,
+            payload: &self.payload,
+        })
+    }
+
+    /// Every record, in the order of its index.
+    pub fn records(&self) -> impl Iterator<Item = (StreamNumber, RecordRef<'_>)> + '_ {
+        self.sections().flat_map(|section| {
+            section
+                .records()
+                .map(move |record| (section.stream(), record))
+        })
+    }
+}
+
+impl<'a> Section<'a> {
+    pub fn stream(&self) -> StreamNumber {
+        self.entry.stream
+    }
+
+    pub fn len(&self) -> usize {
+        self.entry.stamps.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entry.stamps.is_empty()
+    }
+
+    pub fn event_time_min(&self) -> UtcNanos {
+        self.entry.event_time_min
+    }
+
+    pub fn event_time_max(&self) -> UtcNanos {
+        self.entry.event_time_max
+    }
+
+    pub fn records(&self) -> Records<'a> {
+        Records {
+            entry: self.entry,
+            datums: &self.payload[self.entry.datums.clone()],
+            next: 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    entry: &'a Entry,
+    datums: &'a [u8],
+    next: usize,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = RecordRef<'a>;
+
+    fn next(&mut self) -> Option<RecordRef<'a>> {
+        let stamps = *self.entry.stamps.get(self.next)?;
+        let begin = self
+            .next
+            .checked_sub(1)
+            .map_or(0, |before| self.entry.ends[before] as usize);
+        let end = self.entry.ends[self.next] as usize;
+        let index = self.entry.first_index + self.next as u32;
+        self.next += 1;
+        Some(RecordRef {
+            index,
+            stamps,
+            datum: &self.datums[begin..end],
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.entry.stamps.len() - self.next;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Records<'_> {}
+
+fn read_stamps(
+    reader: &mut Reader<'_>,
+    count: usize,
+    earliest: UtcNanos,
+    latest: UtcNanos,
+) -> Result<(Vec<RecordStamps>, Vec<u32>), BlockError> {
+    let flags = reader.take(count)?;
+    let mut stamps = Vec::with_capacity(count);
+    let mut previous = earliest.0;
+    for &flags in flags {
+        previous = previous.wrapping_add(reader.zigzag()?);
+        if previous < earliest.0 || latest.0 < previous {
+            return Err(reader.invalid("event time").into());
+        }
+        let decoded = RecordStamps::from_flags(flags, UtcNanos(previous), None);
+        stamps.push(decoded.ok_or_else(|| reader.invalid("flags of a record"))?);
+    }
+    for (stamps, _) in stamps
+        .iter_mut()
+        .zip(flags)
+        .filter(|&(_, &flags)| RecordStamps::has_instance(flags))
+    {
+        let instance = i32::try_from(reader.zigzag()?).map_err(|_| reader.invalid("instance"))?;
+        stamps.instance = Some(instance);
+    }
+    let mut end = 0u32;
+    let ends = (0..count)
+        .map(|_| {
+            let length = reader.count("bytes of a datum", PAYLOAD_BYTES_MAX)? as u32;
+            end = end
+                .checked_add(length)
+                .ok_or_else(|| reader.invalid("length of a datum"))?;
+            Ok(end)
+        })
+        .collect::<Result<Vec<u32>, BlockError>>()?;
+    Ok((stamps, ends))
+}

@@ -1,0 +1,32 @@
+//! The words of the project as types: time scales, identities, records, blocks, losses.
+//!
+//! In:  nothing; this crate stands at the head of every other.
+//! Out: values that cannot be wrong, and the byte format of a block (`BLOCK.md` beside this crate's manifest).
+//!
+//! Absent: clocks, files, sockets, serde. Time comes in as an argument, and a type that crosses
+//! a process boundary has a byte format written by hand and kept by a fixture.
+
+pub mod block;
+pub mod bytes;
+pub mod clock;
+pub mod epoch;
+pub mod ids;
+pub mod leap;
+pub mod loss;
+pub mod ranges;
+pub mod record;
+pub mod schema;
+pub mod time;
+
+pub use block::{Block, BlockBuilder, BlockError, BlockHeader, SealedBlock};
+pub use clock::ClockState;
+pub use epoch::EpochDeclaration;
+pub use ids::{
+    BlockId, BlockNumber, EdgeId, EpochId, EpochLane, Lane, LaneKind, RecordId, Site, StreamNumber,
+};
+pub use leap::LeapTable;
+pub use loss::{Loss, LossReason};
+pub use ranges::RangeSet;
+pub use record::{EventTimeOrigin, RecordRef, RecordStamps};
+pub use schema::{Fingerprint, Schema, StreamDeclaration, TopicKind};
+pub use time::{TaiNanos, UtcNanos};

@@ -1,0 +1,299 @@
+//! A store, or one segment file on its own, opened for reading by a process that does not own it: beside a running
+//! writer, copied, or on a disk that cannot be written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalogue::{Catalogue, LaneLog, Shared};
+use crate::disk::{self, Access, Disk};
+use crate::error::{StoreError, file, sql};
+use crate::lane::{LaneName, Position, SegmentKey};
+use crate::meta::{self, Acked, Entry, META};
+use crate::options::Options;
+use crate::reader::Reader;
+use crate::recover::{self, Found};
+use crate::segment::{SegmentInfo, SegmentState};
+
+/// Changes nothing on the disk, except that SQLite makes a `-shm` file where it finds a WAL.
+#[derive(Debug)]
+pub struct ReadOnlyStore {
+    shared: Arc<Shared>,
+    acked: BTreeMap<String, Acked>,
+    notices: Vec<Notice>,
+}
+
+/// What a reader should know before trusting what it sees to be all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    #[error("{}: what is still in its -wal is not seen, because the disk cannot be written", .0.display())]
+    UnseenWal(PathBuf),
+    #[error("{} cannot be read: {reason}", path.display())]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("{} is damaged in part: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
+    #[error("segment {0} is in the catalogue, but its file is missing")]
+    Missing(SegmentKey),
+    #[error("there is no meta.db: acknowledgements are not known")]
+    NoMeta,
+}
+
+impl ReadOnlyStore {
+    /// `path` is a store's folder, or a segment file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path.as_ref(), &Options::default())
+    }
+
+    pub(crate) fn open_with(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        Disk::check_sqlite()?;
+        let disk = Disk::new(options);
+        let metadata = std::fs::metadata(path).map_err(file("open", path))?;
+        let mut looking = Looking {
+            disk: &disk,
+            catalogue: Catalogue::default(),
+            acked: BTreeMap::new(),
+            notices: Vec::new(),
+        };
+        let lone = if metadata.is_file() {
+            let key = lone_key(&disk, path)?;
+            looking.look(path, key, None, Position(i64::MAX as u64))?;
+            Some(path.to_owned())
+        } else {
+            if !path.join("segments").is_dir() {
+                return Err(StoreError::NotAStore {
+                    path: path.to_owned(),
+                });
+            }
+            looking.folder(path)?;
+            None
+        };
+        let Looking {
+            catalogue,
+            acked,
+            notices,
+            ..
+        } = looking;
+        Ok(Self {
+            shared: Arc::new(Shared::new(path.to_owned(), disk, lone, catalogue)),
+            acked,
+            notices,
+        })
+    }
+
+    /// Looks again: what a live writer has added since.
+    pub fn refresh(&mut self) -> Result<(), StoreError> {
+        let path = self.shared.lone.as_ref().unwrap_or(&self.shared.root);
+        let mut looking = Looking {
+            disk: &self.shared.disk,
+            catalogue: Catalogue::default(),
+            acked: BTreeMap::new(),
+            notices: Vec::new(),
+        };
+        match &self.shared.lone {
+            Some(path) => {
+                let key = lone_key(&self.shared.disk, path)?;
+                looking.look(path, key, None, Position(i64::MAX as u64))?;
+            }
+            None => looking.folder(path)?,
+        }
+        let Looking {
+            catalogue,
+            acked,
+            notices,
+            ..
+        } = looking;
+        *self.shared.write() = catalogue;
+        self.acked = acked;
+        self.notices = notices;
+        Ok(())
+    }
+
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Oldest first within a lane.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.shared.read().segments().cloned().collect()
+    }
+
+    /// Where the file of a segment is.
+    pub fn path(&self, key: &SegmentKey) -> PathBuf {
+        self.shared.path(key)
+    }
+
+    /// What each destination has acknowledged, as last saved.
+    pub fn acked(&self) -> &BTreeMap<String, Acked> {
+        &self.acked
+    }
+
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+struct Looking<'a> {
+    disk: &'a Disk,
+    catalogue: Catalogue,
+    acked: BTreeMap<String, Acked>,
+    notices: Vec<Notice>,
+}
+
+impl Looking<'_> {
+    fn folder(&mut self, root: &Path) -> Result<(), StoreError> {
+        let mut entries = self.read_meta(root);
+        for (lane, ids) in recover::list(root)? {
+            self.catalogue.lanes.entry(lane.clone()).or_default();
+            let mut limit = Position(i64::MAX as u64);
+            for &id in ids.iter().rev() {
+                let lane = lane.clone();
+                let key = SegmentKey { lane, id };
+                let path = root.join("segments").join(key.lane.as_str());
+                let path = path.join(key.file_name());
+                let entry = entries.remove(&key);
+                limit = self.look(&path, key, entry.as_ref(), limit)?;
+            }
+        }
+        for (key, entry) in entries {
+            if !entry.leaving {
+                self.notices.push(Notice::Missing(key));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_meta(&mut self, root: &Path) -> BTreeMap<SegmentKey, Entry> {
+        let path = root.join(META);
+        if !path.exists() {
+            self.notices.push(Notice::NoMeta);
+            return BTreeMap::new();
+        }
+        let read = || {
+            let (connection, access) = self.disk.open_as_possible(&path)?;
+            meta::check_format(&connection, &path)?;
+            let wrong = sql("read catalogue", &path);
+            let entries = meta::read_segments(&connection).map_err(&wrong)?;
+            let acked = meta::read_acked(&connection).map_err(&wrong)?;
+            Ok::<_, StoreError>((entries, acked, access))
+        };
+        match read() {
+            Ok((entries, acked, access)) => {
+                if access == Access::Immutable && disk::has_wal(&path) {
+                    self.notices.push(Notice::UnseenWal(path));
+                }
+                self.acked = acked;
+                let entries = entries.into_iter();
+                entries
+                    .map(|entry| (entry.info.key.clone(), entry))
+                    .collect()
+            }
+            Err(error) => {
+                let reason = chain(&error);
+                self.notices.push(Notice::Unreadable { path, reason });
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// Gives where the next older segment has to end.
+    fn look(
+        &mut self,
+        path: &Path,
+        key: SegmentKey,
+        entry: Option<&Entry>,
+        limit: Position,
+    ) -> Result<Position, StoreError> {
+        let mut access = Access::Live;
+        let found = recover::look(path, &key, entry, limit, |path| {
+            let (connection, how) = self.disk.open_as_possible(path)?;
+            access = how;
+            Ok(connection)
+        });
+        let path = path.to_owned();
+        let has_wal = disk::has_wal(&path);
+        let found = match found {
+            Ok(found) => found,
+            // The writer may have removed it meanwhile.
+            Err(_) if !path.exists() => return Ok(limit),
+            Err(error @ StoreError::TooNew { .. }) => return Err(error),
+            Err(error) => Found::Unreadable(chain(&error)),
+        };
+        if access == Access::Immutable && has_wal {
+            self.notices.push(Notice::UnseenWal(path.clone()));
+        }
+        let (mut info, states) = match found {
+            Found::Trusted(info) => (info, None),
+            Found::Closed(_, info, states) | Found::Open(_, info, states) => (info, Some(states)),
+            Found::Damaged(_, info, states, scan) => {
+                let reason = scan.why.unwrap_or_else(|| "its header".into());
+                self.notices.push(Notice::Damaged { path, reason });
+                (info, Some(states))
+            }
+            Found::Unbegun => return Ok(limit),
+            Found::Unreadable(reason) => {
+                self.notices.push(Notice::Unreadable { path, reason });
+                return Ok(limit);
+            }
+        };
+        // A file that says that it is closed may still have its last pages in the WAL.
+        if info.state == SegmentState::Closed && has_wal {
+            info.state = SegmentState::Open;
+        }
+        if access != Access::Live {
+            self.catalogue.frozen.insert(key.clone(), access);
+        }
+        let log: &mut LaneLog = self.catalogue.lanes.entry(key.lane.clone()).or_default();
+        log.head = log.head.max(info.last);
+        for (key, value) in states.into_iter().flatten() {
+            log.states.entry(key).or_insert(value);
+        }
+        let first = info.first;
+        log.segments.insert(key.id, info);
+        Ok(limit.min(first))
+    }
+}
+
+/// A lone file says itself which segment it is.
+fn lone_key(disk: &Disk, path: &Path) -> Result<SegmentKey, StoreError> {
+    match disk::read_header(path, disk::FileKind::Segment).map_err(file("read", path))? {
+        disk::Header::Wrong(reason) => {
+            return Err(StoreError::Damaged {
+                path: path.to_owned(),
+                reason: reason.into(),
+            });
+        }
+        disk::Header::TooNew(_) | disk::Header::Ours => {}
+    }
+    let (connection, _) = disk.open_as_possible(path)?;
+    let read = connection.query_row("SELECT lane, id FROM segment", [], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?))
+    });
+    let named = read
+        .ok()
+        .and_then(|(lane, id)| Some((lane.parse::<LaneName>().ok()?, id)));
+    // The name is for people: a file whose description is damaged is read all the same.
+    let (lane, id) = match named {
+        Some(named) => named,
+        None => (
+            "unknown"
+                .parse()
+                .map_err(|error: crate::lane::LaneNameError| StoreError::Damaged {
+                    path: path.to_owned(),
+                    reason: error.to_string(),
+                })?,
+            1,
+        ),
+    };
+    Ok(SegmentKey { lane, id })
+}
+
+fn chain(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

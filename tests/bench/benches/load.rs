@@ -1,0 +1,153 @@
+//! The whole way at the observatory's full rate: publisher → edge → centre, into the log and the lake.
+//! Prints lost samples, cores and memory of each process, and what the machine had.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints")]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use efd_tests_e2e::{Network, Rig, RigOptions, Sim};
+use efd_tests_testkit::netns::Namespace;
+use efd_tests_testkit::process::{Daemon, Usage};
+use efd_tests_testkit::tmp::WorkDir;
+use serde_json::{Value as Json, json};
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Samples a second, all topics together; the default is the observatory's target (SQR-029).
+    #[arg(long, default_value_t = 29_284)]
+    rate: u32,
+    #[arg(long, default_value_t = 600)]
+    seconds: u32,
+    /// `even`, or `m1m3`: M1M3's telemetry whole at 50 Hz and the rest evenly.
+    #[arg(long, default_value = "m1m3")]
+    profile: String,
+    /// Only these components.
+    #[arg(long = "component")]
+    components: Vec<String>,
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .context("root")?;
+    let corpus =
+        std::env::var_os("EFD_CORPUS").map_or_else(|| root.join("../shared/corpus"), PathBuf::from);
+    let idl = if corpus.is_dir() {
+        corpus.join("sal-idl")
+    } else {
+        root.join("tests/sim/idl")
+    };
+    let programs = std::env::current_exe()?
+        .ancestors()
+        .nth(2)
+        .context("programs")?
+        .to_owned();
+    ensure!(
+        programs.join("efd-edge").exists(),
+        "build the programs first: cargo build --release"
+    );
+    let folder = WorkDir::new("bench-load")?;
+    let network = match Namespace::new() {
+        Ok(namespace) => Network::Namespace(namespace),
+        Err(_) => Network::Loopback { domain: 90 },
+    };
+    let mut rig = Rig::new(RigOptions {
+        folder: folder.path().to_owned(),
+        programs,
+        idl: vec![idl.clone()],
+        edge_idl: vec![idl],
+        network,
+        feed: None,
+        edge_settings: String::new(),
+        buffer_settings: String::new(),
+        central_settings: String::new(),
+        edge_sabotage: Vec::new(),
+        central_sabotage: Vec::new(),
+    })?;
+    rig.start_central()?;
+    rig.start_edge()?;
+    let mut more = vec![
+        "--profile".to_owned(),
+        arguments.profile.clone(),
+        "--instances".into(),
+        "1".into(),
+    ];
+    more.extend(
+        arguments
+            .components
+            .iter()
+            .flat_map(|component| ["--component".to_owned(), component.clone()]),
+    );
+    rig.start_sim(&Sim {
+        seconds: arguments.seconds,
+        rate: arguments.rate,
+        more,
+    })?;
+    let figures = measure(&mut rig, arguments.seconds)?;
+    rig.drain(Duration::from_secs(300))?;
+    let edge = rig.edge_status()?;
+    let central = rig.central_status()?;
+    rig.stop()?;
+    let account = rig.account()?;
+    let number = |json: &Json, path: &str| json.pointer(path).and_then(Json::as_f64).unwrap_or(0.0);
+    let result = json!({
+        "asked_per_second": arguments.rate, "seconds": arguments.seconds, "profile": arguments.profile,
+        "topics": account.json["topics"], "published": account.published,
+        "published_per_second": account.published as f64 / f64::from(arguments.seconds),
+        "stored": account.stored, "lost": account.lost, "missing": account.missing, "duplicate": account.duplicate,
+        "reasons": account.json["reasons"],
+        "mean_cdr_bytes": number(&edge, "/samples/received_bytes") / number(&edge, "/samples/received").max(1.0),
+        "dropped": number(&edge, "/samples/dropped"), "blocks": number(&central, "/log/blocks"),
+        "log_bytes": number(&central, "/log/bytes"), "lake_bytes": number(&central, "/lake/bytes_written"),
+        "processes": figures, "cores_of_this_machine": std::thread::available_parallelism()?.get(),
+    });
+    println!("{result:#}");
+    let out = root.join("target/bench");
+    std::fs::create_dir_all(&out)?;
+    std::fs::write(out.join("load.json"), result.to_string())?;
+    ensure!(
+        account.missing == 0 && account.duplicate == 0,
+        "the law is broken"
+    );
+    folder.finish()?;
+    Ok(())
+}
+
+/// CPU and memory of each process while the publisher publishes; the first seconds, in which all begin, are left out.
+fn measure(rig: &mut Rig, seconds: u32) -> Result<Json> {
+    const WARM_UP: Duration = Duration::from_secs(10);
+    rig.sim()?
+        .wait_for_line("writers have readers", Duration::from_secs(120))?;
+    std::thread::sleep(WARM_UP);
+    let began = Instant::now();
+    let before = usages(rig)?;
+    std::thread::sleep(Duration::from_secs(seconds.into()).saturating_sub(WARM_UP * 2));
+    let span = began.elapsed().as_secs_f64();
+    let after = usages(rig)?;
+    rig.sim()?.wait(Duration::from_secs(300))?;
+    let names = ["efd-sim", "efd-edge", "efd-central"];
+    let rows = names.iter().zip(before.iter().zip(&after)).map(|(name, (before, after))| {
+        let cores = (after.cpu - before.cpu).as_secs_f64() / span;
+        let disk = (after.disk_bytes_written - before.disk_bytes_written) as f64 / span;
+        let row = json!({ "cores": cores, "rss_peak_mib": after.rss_bytes_peak >> 20, "disk_bytes_per_second": disk });
+        ((*name).to_owned(), row)
+    });
+    Ok(Json::Object(rows.collect()))
+}
+
+fn usages(rig: &mut Rig) -> Result<[Usage; 3]> {
+    let usage = |daemon: &Daemon| daemon.usage();
+    Ok([
+        usage(rig.sim()?)?,
+        usage(rig.edge()?)?,
+        usage(rig.central()?)?,
+    ])
+}

@@ -1,0 +1,176 @@
+"""Compares what is stored with what was published, value by value, to the bit.
+
+It shares no code with the daemons: DuckDB and pandas read the lake, confluent-kafka's own consumer and Avro
+deserializer read the public topics. The oracle was written by the publisher before it encoded anything.
+
+usage: values.py ORACLE lake LAKE
+       values.py ORACLE kafka BROKERS REGISTRY SITE
+
+Prints one JSON object: topics, published, stored, compared, missing, duplicate, unexpected, mismatches (the first ten).
+"""
+
+import json
+import math
+import pathlib
+import struct
+import sys
+
+OURS = {"private_rcvStamp", "private_efdStamp", "private_kafkaStamp"}
+TAI_MINUS_UTC = 37.0
+
+
+def bits(value):
+    """Equal exactly when the values are equal to the bit; every NaN is one NaN (Avro's doubles carry no meaning in it)."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, float):
+        return "NaN" if math.isnan(value) else struct.pack("<d", value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [bits(element) for element in value]
+    return value
+
+
+def key_of(record):
+    index = record.get("salIndex")
+    if index is None:
+        index = next((v for k, v in record.items() if k.endswith("ID") and k[:1].isupper()), None)
+    return (
+        index,
+        record.get("private_identity", ""),
+        record.get("private_origin", 0),
+        record["private_seqNum"],
+    )
+
+
+class Account:
+    def __init__(self):
+        self.result = dict(topics=0, published=0, stored=0, compared=0, missing=0, duplicate=0, unexpected=0)
+        self.mismatches = []
+
+    def complain(self, text):
+        self.mismatches.append(text)
+
+    def topic(self, topic, expected, stored):
+        """`expected`: list of dicts of fields; `stored`: iterable of dicts."""
+        self.result["topics"] += 1
+        wanted = {key_of(fields): fields for fields in expected}
+        self.result["published"] += len(expected)
+        seen = set()
+        for record in stored:
+            self.result["stored"] += 1
+            key = key_of(record)
+            if key in seen:
+                self.result["duplicate"] += 1
+                continue
+            seen.add(key)
+            fields = wanted.get(key)
+            if fields is None:
+                self.result["unexpected"] += 1
+                continue
+            self.compare(topic, key, fields, record)
+        self.result["missing"] += len(wanted.keys() - seen)
+
+    def compare(self, topic, key, fields, record):
+        for name, value in fields.items():
+            if name in OURS:
+                continue
+            if name not in record:
+                return self.complain(f"{topic} {key}: no field {name}")
+            if bits(record[name]) != bits(value):
+                return self.complain(f"{topic} {key}: {name} is {record[name]!r}, was {value!r}")
+        snd = record["private_sndStamp"]
+        if math.isfinite(snd) and snd > 1.5e9 and record["private_efdStamp"] != snd - TAI_MINUS_UTC:
+            return self.complain(f"{topic} {key}: efdStamp {record['private_efdStamp']} of sndStamp {snd}")
+        if not record["private_rcvStamp"] <= record["private_kafkaStamp"]:
+            return self.complain(f"{topic} {key}: encoded before it was received")
+        self.result["compared"] += 1
+
+    def print(self):
+        print(json.dumps(dict(self.result, mismatches=self.mismatches[:10], mismatched=len(self.mismatches))))
+
+
+def oracle(folder):
+    for path in sorted(pathlib.Path(folder, "values").glob("*.jsonl")):
+        with path.open() as lines:
+            yield path.name.removesuffix(".jsonl"), [json.loads(line)["fields"] for line in lines]
+
+
+def from_lake(account, folder, lake):
+    import duckdb
+
+    connection = duckdb.connect()
+    for topic, expected in oracle(folder):
+        files = f"{lake}/efd_site=*/efd_topic={topic}/*/*.parquet"
+        if not list(pathlib.Path(lake).glob(f"efd_site=*/efd_topic={topic}/*/*.parquet")):
+            account.topic(topic, expected, [])
+            continue
+        cursor = connection.execute(f"SELECT * EXCLUDE (time) FROM read_parquet('{files}', union_by_name=true)")
+        names = [column[0] for column in cursor.description]
+        rows = (dict(zip(names, row)) for row in cursor.fetchall())
+        account.topic(topic, expected, rows)
+
+
+def from_pandas(account, folder, lake):
+    import pandas
+
+    for topic, expected in oracle(folder):
+        files = sorted(pathlib.Path(lake).glob(f"efd_site=*/efd_topic={topic}/*/*.parquet"))
+        rows = []
+        for file in files:
+            frame = pandas.read_parquet(file, partitioning=None)
+            rows += frame.to_dict(orient="records")
+        account.topic(topic, expected, rows)
+
+
+def from_kafka(account, folder, brokers, registry, site):
+    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry.avro import AvroDeserializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+
+    deserialize = AvroDeserializer(SchemaRegistryClient({"url": registry}))
+    consumer = Consumer(
+        {
+            "bootstrap.servers": brokers,
+            "group.id": "checker",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    present = consumer.list_topics(timeout=30).topics
+    for topic, expected in oracle(folder):
+        public = f"{site}.{topic}"
+        stored = []
+        if public in present:
+            for partition in present[public].partitions:
+                place = TopicPartition(public, partition, 0)
+                low, high = consumer.get_watermark_offsets(place, timeout=30)
+                consumer.assign([TopicPartition(public, partition, low)])
+                at = low
+                while at < high:
+                    message = consumer.poll(30)
+                    if message is None or message.error():
+                        account.complain(f"{public}: {message and message.error()} at {at} of {high}")
+                        break
+                    at = message.offset() + 1
+                    context = SerializationContext(public, MessageField.VALUE)
+                    record = deserialize(message.value(), context)
+                    index = record.get("salIndex")
+                    if (message.key() or None) != (None if index is None else str(index).encode()):
+                        account.complain(f"{public}: key {message.key()!r} of salIndex {index}")
+                    stored.append(record)
+        account.topic(topic, expected, stored)
+    consumer.close()
+
+
+def main():
+    folder, store, *rest = sys.argv[1:]
+    account = Account()
+    {"lake": from_lake, "pandas": from_pandas, "kafka": from_kafka}[store](account, folder, *rest)
+    account.print()
+
+
+if __name__ == "__main__":
+    main()

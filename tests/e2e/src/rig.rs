@@ -1,0 +1,447 @@
+//! One publisher, one edge, one centre, and the link between them.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use efd_tests_testkit::netns::Namespace;
+use efd_tests_testkit::process::{self, Daemon, Port};
+use efd_tests_testkit::relay::{Relay, RelayOptions};
+use efd_tests_testkit::wait_until;
+use serde_json::Value as Json;
+
+use crate::account::Account;
+
+/// What separates the rig's DDS bus from others.
+#[derive(Debug)]
+pub enum Network {
+    /// A network of its own, multicast and all.
+    Namespace(Namespace),
+    /// The machine's loopback without multicast, and a DDS domain that nobody else uses: no privileges needed.
+    Loopback { domain: u16 },
+}
+
+/// Where the feed sends.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    pub brokers: String,
+    pub registry: String,
+}
+
+#[derive(Debug)]
+pub struct RigOptions {
+    /// Everything lands here; it is made.
+    pub folder: PathBuf,
+    /// Where `efd-edge`, `efd-central`, `efd-inspect` and `efd-sim` are.
+    pub programs: PathBuf,
+    /// What the publisher has.
+    pub idl: Vec<PathBuf>,
+    /// Folders that the edge watches.
+    pub edge_idl: Vec<PathBuf>,
+    pub network: Network,
+    pub feed: Option<Feed>,
+    /// Lines added to the edge's and the centre's configuration.
+    pub edge_settings: String,
+    pub buffer_settings: String,
+    pub central_settings: String,
+    /// Promises to break on purpose; the programs must be built for it.
+    pub edge_sabotage: Vec<String>,
+    pub central_sabotage: Vec<String>,
+}
+
+/// What is published.
+#[derive(Clone, Debug)]
+pub struct Sim {
+    pub seconds: u32,
+    /// Samples a second, all topics together.
+    pub rate: u32,
+    pub more: Vec<String>,
+}
+
+#[derive(Debug)]
+pub struct Rig {
+    options: RigOptions,
+    relay: Relay,
+    _ports: [Port; 3],
+    central_http: SocketAddr,
+    edge_http: SocketAddr,
+    central: Option<Daemon>,
+    edge: Option<Daemon>,
+    sim: Option<Daemon>,
+}
+
+const SITE: &str = "summit";
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(120);
+
+impl Rig {
+    /// Makes certificates and configurations; starts the link, none of the programs.
+    pub fn new(options: RigOptions) -> Result<Self> {
+        fs::create_dir_all(&options.folder)
+            .with_context(|| format!("make {}", options.folder.display()))?;
+        let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
+        let local = |index: usize| SocketAddr::from(([127, 0, 0, 1], ports[index].number()));
+        let (quic, central_http, edge_http) = (local(0), local(1), local(2));
+        let relay = options
+            .network
+            .run(|| Relay::start(quic, RelayOptions::default()))?
+            .context("start relay")?;
+        let rig = Self {
+            relay,
+            _ports: ports,
+            central_http,
+            edge_http,
+            central: None,
+            edge: None,
+            sim: None,
+            options,
+        };
+        rig.make_certificates()?;
+        fs::write(rig.central_config(), rig.central_toml(quic)).context("write central.toml")?;
+        fs::write(rig.edge_config(), rig.edge_toml()).context("write edge.toml")?;
+        Ok(rig)
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.options.folder
+    }
+
+    pub fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
+    pub fn lake(&self) -> PathBuf {
+        self.options.folder.join("lake")
+    }
+
+    pub fn oracle(&self) -> PathBuf {
+        self.options.folder.join("oracle")
+    }
+
+    pub fn buffer(&self) -> PathBuf {
+        self.options.folder.join("buffer")
+    }
+
+    pub fn central_config(&self) -> PathBuf {
+        self.options.folder.join("central.toml")
+    }
+
+    pub fn edge_config(&self) -> PathBuf {
+        self.options.folder.join("edge.toml")
+    }
+
+    /// A program of ours, to be run inside the rig's network.
+    pub fn command(&self, program: &str) -> Command {
+        self.system_command(&self.options.programs.join(program))
+    }
+
+    /// Any program, to be run inside the rig's network.
+    pub fn system_command(&self, path: &Path) -> Command {
+        match &self.options.network {
+            Network::Namespace(namespace) => namespace.command(path),
+            Network::Loopback { .. } => Command::new(path),
+        }
+    }
+
+    pub fn start_central(&mut self) -> Result<()> {
+        let mut command = self.command("efd-central");
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.central_config())
+            .args(["--log", "json"]);
+        command.args(
+            self.options
+                .central_sabotage
+                .iter()
+                .flat_map(|word| ["--sabotage", word]),
+        );
+        let mut daemon = Daemon::start(
+            "efd-central",
+            command,
+            &self.options.folder.join("central.log"),
+        )?;
+        self.options.network.run(|| {
+            daemon.wait_for_http(
+                &format!("http://{}/readyz", self.central_http),
+                READY_WITHIN,
+            )
+        })??;
+        self.central = Some(daemon);
+        Ok(())
+    }
+
+    pub fn start_edge(&mut self) -> Result<()> {
+        let mut command = self.command("efd-edge");
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.edge_config())
+            .args(["--log", "json"]);
+        command.args(
+            self.options
+                .edge_sabotage
+                .iter()
+                .flat_map(|word| ["--sabotage", word]),
+        );
+        let mut daemon = Daemon::start("efd-edge", command, &self.options.folder.join("edge.log"))?;
+        self.options.network.run(|| {
+            daemon.wait_for_http(&format!("http://{}/readyz", self.edge_http), READY_WITHIN)
+        })??;
+        self.edge = Some(daemon);
+        Ok(())
+    }
+
+    /// Begins to publish once the edge's readers are matched.
+    pub fn start_sim(&mut self, sim: &Sim) -> Result<()> {
+        let mut command = self.command("efd-sim");
+        command.arg("publish");
+        for idl in &self.options.idl {
+            command.arg("--idl").arg(idl);
+        }
+        command.args([
+            "--site",
+            SITE,
+            "--seconds",
+            &sim.seconds.to_string(),
+            "--rate",
+            &sim.rate.to_string(),
+        ]);
+        command
+            .arg("--oracle")
+            .arg(self.oracle())
+            .args(self.dds_arguments())
+            .args(&sim.more);
+        self.sim = Some(Daemon::start(
+            "efd-sim",
+            command,
+            &self.options.folder.join("sim.log"),
+        )?);
+        Ok(())
+    }
+
+    /// Runs `work` where the rig's sockets are: a service started there is one the programs can reach.
+    pub fn in_network<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        self.options.network.run(work)
+    }
+
+    /// Programs started from here on break nothing on purpose.
+    pub fn keep_promises(&mut self) {
+        self.options.edge_sabotage.clear();
+        self.options.central_sabotage.clear();
+    }
+
+    pub fn central(&mut self) -> Result<&mut Daemon> {
+        self.central.as_mut().context("efd-central was not started")
+    }
+
+    pub fn edge(&mut self) -> Result<&mut Daemon> {
+        self.edge.as_mut().context("efd-edge was not started")
+    }
+
+    pub fn sim(&mut self) -> Result<&mut Daemon> {
+        self.sim.as_mut().context("efd-sim was not started")
+    }
+
+    /// What `/status` of the edge says.
+    pub fn edge_status(&self) -> Result<Json> {
+        self.status(self.edge_http)
+    }
+
+    pub fn central_status(&self) -> Result<Json> {
+        self.status(self.central_http)
+    }
+
+    fn status(&self, address: SocketAddr) -> Result<Json> {
+        let url = format!("http://{address}/status");
+        let answer = self
+            .options
+            .network
+            .run(|| process::get(&url, Duration::from_secs(5)))??;
+        ensure!(
+            answer.status == 200,
+            "{url}: {} {}",
+            answer.status,
+            answer.body
+        );
+        serde_json::from_str(&answer.body).with_context(|| format!("parse {url}"))
+    }
+
+    /// Waits until everything the edge has is at the centre, and was taken by its consumers.
+    pub fn drain(&mut self, within: Duration) -> Result<()> {
+        let idle = |rig: &Self| -> Result<bool> {
+            let (edge, central) = (rig.edge_status()?, rig.central_status()?);
+            let is_zero =
+                |json: &Json, path: &str| json.pointer(path).and_then(Json::as_u64) == Some(0);
+            Ok(is_zero(&edge, "/samples/waiting")
+                && is_zero(&edge, "/buffer/unacknowledged_blocks")
+                && is_zero(&central, "/lake/behind_blocks")
+                && (rig.options.feed.is_none()
+                    || (is_zero(&central, "/feed/behind_blocks")
+                        && central["feed"]["state"] == "running")))
+        };
+        // Twice in a row: the first may have fallen between two stages.
+        let mut quiet = 0;
+        let drained = wait_until(within, || {
+            quiet = if idle(self).unwrap_or(false) {
+                quiet + 1
+            } else {
+                0
+            };
+            quiet >= 3
+        });
+        if drained {
+            return Ok(());
+        }
+        bail!(
+            "not drained within {within:?}: edge {}, centre {}",
+            self.edge_status()?,
+            self.central_status()?
+        )
+    }
+
+    /// Ends the programs in the order of the data, each with SIGTERM: the lake commits what it has.
+    pub fn stop(&mut self) -> Result<()> {
+        for daemon in [self.sim.take(), self.edge.take(), self.central.take()]
+            .into_iter()
+            .flatten()
+        {
+            let mut daemon = daemon;
+            let status = daemon.stop(STOP_WITHIN)?;
+            ensure!(
+                status.success(),
+                "{} ended with {status}; see {}",
+                daemon.name(),
+                daemon.log().path().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Published against stored and named, counted by `efd-sim account`.
+    pub fn account(&self) -> Result<Account> {
+        let mut command = self.command("efd-sim");
+        command
+            .arg("account")
+            .arg("--oracle")
+            .arg(self.oracle())
+            .arg("--lake")
+            .arg(self.lake())
+            .arg("--json");
+        let captured = process::run(command, Duration::from_secs(600))?;
+        ensure!(
+            captured.status.code().is_some(),
+            "efd-sim account: {}\n{}",
+            captured.status,
+            captured.stderr
+        );
+        let line = captured
+            .stdout
+            .lines()
+            .next_back()
+            .context("efd-sim account printed nothing")?;
+        Account::parse(line)
+    }
+
+    fn dds_arguments(&self) -> Vec<String> {
+        match &self.options.network {
+            Network::Namespace(_) => vec!["--interface".into(), "lo".into()],
+            Network::Loopback { domain } => {
+                let words = [
+                    "--interface",
+                    "lo",
+                    "--no-multicast",
+                    "--peer",
+                    "127.0.0.1",
+                    "--domain",
+                ];
+                words
+                    .into_iter()
+                    .map(str::to_owned)
+                    .chain([domain.to_string()])
+                    .collect()
+            }
+        }
+    }
+
+    fn make_certificates(&self) -> Result<()> {
+        let folder = self.options.folder.join("certificates");
+        let folder = folder.to_str().context("folder is not UTF-8")?;
+        let ca = |words: &[&str]| -> Result<()> {
+            let mut command = Command::new(self.options.programs.join("efd-central"));
+            command.args(["ca", "--folder", folder]).args(words);
+            let captured = process::run(command, Duration::from_secs(60))?;
+            ensure!(
+                captured.status.success(),
+                "efd-central ca {}: {}",
+                words.join(" "),
+                captured.stderr
+            );
+            Ok(())
+        };
+        ca(&["init", "--name", "EFD rig"])?;
+        ca(&[
+            "issue-central",
+            "--name",
+            "central",
+            "--host",
+            "127.0.0.1",
+            "--host",
+            "localhost",
+        ])?;
+        ca(&["issue-edge", "--site", SITE])
+    }
+
+    fn central_toml(&self, quic: SocketAddr) -> String {
+        let folder = self.options.folder.display();
+        let feed = self.options.feed.as_ref().map_or_else(String::new, |feed| {
+            format!(
+                "[feed]\nbrokers = \"{}\"\nregistry = \"{}\"\nreplication = 1\nmin_insync_replicas = 1\ncheckpoint_every = \"1s\"\n",
+                feed.brokers, feed.registry
+            )
+        });
+        format!(
+            "listen = \"{quic}\"\ncertificates = \"{folder}/certificates\"\npath = \"{folder}/central\"\n\
+             [http]\nlisten = \"{}\"\n[lake]\npath = \"{folder}/lake\"\ncommit_every = \"5s\"\n{feed}{}",
+            self.central_http, self.options.central_settings
+        )
+    }
+
+    fn edge_toml(&self) -> String {
+        let folder = self.options.folder.display();
+        let idl: Vec<String> = self
+            .options
+            .edge_idl
+            .iter()
+            .map(|path| format!("{:?}", path.display().to_string()))
+            .collect();
+        let dds = match &self.options.network {
+            Network::Namespace(_) => String::new(),
+            Network::Loopback { domain } => {
+                format!("domain = {domain}\nmulticast = false\npeers = [\"127.0.0.1\"]\n")
+            }
+        };
+        format!(
+            "site = \"{SITE}\"\ncentre = \"{}\"\ninterface = \"lo\"\ncertificates = \"{folder}/certificates\"\n\
+             [dds]\nidl = [{}]\n{dds}[buffer]\npath = \"{folder}/buffer\"\n{}[http]\nlisten = \"{}\"\n{}",
+            self.relay.address(),
+            idl.join(", "),
+            self.options.buffer_settings,
+            self.edge_http,
+            self.options.edge_settings
+        )
+    }
+}
+
+impl Network {
+    /// Runs `work` where the rig's sockets are.
+    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        match self {
+            Self::Namespace(namespace) => Ok(namespace.on_thread(work)?),
+            Self::Loopback { .. } => Ok(work()),
+        }
+    }
+}

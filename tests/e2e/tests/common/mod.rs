@@ -1,0 +1,263 @@
+//! What every end-to-end test begins and ends with.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use efd_tests_e2e::{Account, Feed, Network, Rig, RigOptions, Sim};
+use efd_tests_testkit::netns::Namespace;
+use efd_tests_testkit::process;
+use efd_tests_testkit::tmp::WorkDir;
+
+pub(crate) use efd_tests_testkit::wait_until;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// One rig at a time: each wants both cores.
+pub(crate) fn exclusive() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `cargo xtask test --long`.
+pub(crate) fn long() -> bool {
+    std::env::var_os("EFD_LONG").is_some()
+}
+
+/// Where `efd-edge` and the others are: beside the test, which cargo put into `deps`.
+pub(crate) fn programs() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap().to_owned();
+    assert!(
+        folder.join("efd-edge").exists(),
+        "{} has no efd-edge: run `cargo xtask test`, or `cargo build` first",
+        folder.display()
+    );
+    folder
+}
+
+/// Whether these programs were built for tests.
+pub(crate) fn has_sabotage(programs: &Path) -> bool {
+    let mut command = std::process::Command::new(programs.join("efd-central"));
+    command.args(["run", "--help"]);
+    let has = process::run(command, Duration::from_secs(20))
+        .unwrap()
+        .stdout
+        .contains("--sabotage");
+    if !has {
+        efd_tests_testkit::skip(
+            "sabotage",
+            &"the programs were built without the feature `sabotage`",
+        );
+    }
+    has
+}
+
+/// A folder of the corpus; says so where there is none.
+pub(crate) fn corpus(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
+    let corpus =
+        std::env::var_os("EFD_CORPUS").map_or_else(|| root.join("../shared/corpus"), PathBuf::from);
+    let folder = corpus.join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: no corpus at {}", folder.display());
+    None
+}
+
+pub(crate) fn lab_idl() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/idl")
+}
+
+pub(crate) struct Options {
+    pub(crate) name: &'static str,
+    pub(crate) idl: Vec<PathBuf>,
+    /// What the edge has at first; `None`: the same.
+    pub(crate) edge_idl: Option<Vec<PathBuf>>,
+    pub(crate) feed: Option<Feed>,
+    pub(crate) central_sabotage: Vec<String>,
+    pub(crate) edge_sabotage: Vec<String>,
+    pub(crate) edge_settings: String,
+    /// Lines of the edge's section `[buffer]`.
+    pub(crate) buffer_settings: String,
+    pub(crate) namespace: Option<Namespace>,
+}
+
+impl Options {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            idl: vec![lab_idl()],
+            edge_idl: None,
+            feed: None,
+            central_sabotage: Vec::new(),
+            edge_sabotage: Vec::new(),
+            edge_settings: String::new(),
+            buffer_settings: String::new(),
+            namespace: None,
+        }
+    }
+}
+
+pub(crate) struct Setup {
+    pub(crate) rig: Rig,
+    folder: WorkDir,
+    idl: Vec<PathBuf>,
+    late_idl: PathBuf,
+    has_feed: Option<Feed>,
+}
+
+impl Setup {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self::with(Options::new(name))
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let folder = WorkDir::new(options.name).unwrap();
+        let network = match options.namespace.map_or_else(Namespace::new, Ok) {
+            Ok(namespace) => Network::Namespace(namespace),
+            // Without the right to make one: a domain of this process's own on loopback.
+            Err(_) => Network::Loopback {
+                domain: 100 + (std::process::id() % 100) as u16,
+            },
+        };
+        let late_idl = folder.join("late-idl");
+        std::fs::create_dir_all(&late_idl).unwrap();
+        let mut edge_idl = options.edge_idl.unwrap_or_else(|| options.idl.clone());
+        edge_idl.push(late_idl.clone());
+        let rig = Rig::new(RigOptions {
+            folder: folder.path().to_owned(),
+            programs: programs(),
+            idl: options.idl.clone(),
+            edge_idl,
+            network,
+            feed: options.feed.clone(),
+            edge_settings: options.edge_settings,
+            buffer_settings: options.buffer_settings,
+            central_settings: String::new(),
+            edge_sabotage: options.edge_sabotage,
+            central_sabotage: options.central_sabotage,
+        })
+        .unwrap();
+        Self {
+            rig,
+            folder,
+            idl: options.idl,
+            late_idl,
+            has_feed: options.feed,
+        }
+    }
+
+    /// Centre, then edge.
+    pub(crate) fn start(&mut self) {
+        self.rig.start_central().unwrap();
+        self.rig.start_edge().unwrap();
+    }
+
+    pub(crate) fn run_sim(&mut self, sim: &Sim) {
+        self.rig.start_sim(sim).unwrap();
+        self.end_of_sim();
+    }
+
+    pub(crate) fn end_of_sim(&mut self) {
+        let status = self
+            .rig
+            .sim()
+            .unwrap()
+            .wait(Duration::from_secs(300))
+            .unwrap();
+        assert!(
+            status.success(),
+            "{}",
+            self.rig.sim().unwrap().log().tail(20)
+        );
+    }
+
+    pub(crate) fn edge_number(&self, path: &str) -> u64 {
+        let status = self.rig.edge_status();
+        status
+            .ok()
+            .and_then(|status| status.pointer(path)?.as_u64())
+            .unwrap_or(0)
+    }
+
+    /// Until the edge of this start has recorded so many.
+    pub(crate) fn wait_for_samples(&mut self, count: u64) {
+        let came = wait_until(Duration::from_secs(60), || {
+            self.edge_number("/samples/recorded") >= count
+        });
+        assert!(
+            came,
+            "only {} samples recorded; {}",
+            self.edge_number("/samples/recorded"),
+            self.rig.sim().unwrap().log().tail(5)
+        );
+    }
+
+    /// The IDL files come into a folder that the edge watches.
+    pub(crate) fn drop_idl_files(&self) {
+        for folder in &self.idl {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                std::fs::copy(&path, self.late_idl.join(path.file_name().unwrap())).unwrap();
+            }
+        }
+    }
+
+    /// Checks the law in the lake.
+    pub(crate) fn law(&self) -> Account {
+        let account = self.rig.account().unwrap();
+        println!("{}: {}", self.folder.path().display(), account.summary());
+        assert!(
+            account.published > 0 && account.keeps_the_promise(),
+            "the law is broken: {}",
+            account.summary()
+        );
+        account
+    }
+
+    /// Compares every value by readers that share no code with us; needs the Python that `cargo xtask test` installs.
+    pub(crate) fn check_values(&self, store: &str) {
+        let Some(python) = std::env::var_os("EFD_PYTHON") else {
+            efd_tests_testkit::skip(
+                "values",
+                &"EFD_PYTHON names no interpreter; `cargo xtask test` installs one",
+            );
+            return;
+        };
+        let mut command = self.rig.system_command(Path::new(&python));
+        command
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("checkers/values.py"))
+            .arg(self.rig.oracle());
+        match (store, &self.has_feed) {
+            ("kafka", Some(feed)) => {
+                command.args(["kafka", &feed.brokers, &feed.registry, "summit"])
+            }
+            _ => command.arg(store).arg(self.rig.lake()),
+        };
+        let captured = process::run(command, Duration::from_secs(600)).unwrap();
+        assert!(captured.status.success(), "{}", captured.stderr);
+        let line = captured
+            .stdout
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .to_owned();
+        println!("{store}: {line}");
+        let result: serde_json::Value = serde_json::from_str(&line).unwrap();
+        for key in ["missing", "duplicate", "unexpected", "mismatched"] {
+            assert_eq!(result[key].as_u64(), Some(0), "{key} in {line}");
+        }
+        assert_eq!(result["compared"], result["published"], "{line}");
+    }
+
+    pub(crate) fn finish(self) {
+        let Self { rig, folder, .. } = self;
+        drop(rig);
+        folder.finish().unwrap();
+    }
+}

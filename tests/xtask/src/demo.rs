@@ -1,0 +1,261 @@
+//! A minute of the whole system on embedded defaults: publisher → edge → centre, with the link cut in the middle.
+
+use std::fs;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use efd_tests_e2e::{Account, Network, Rig, RigOptions, Sim};
+use efd_tests_testkit::install::{Group, Installer};
+use serde_json::{Value as Json, json};
+
+use crate::project::{Profile, build_programs, root, say, succeed, typed};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// How long the publisher publishes. The link is cut for the second quarter of it, from second 20 to 35 of a minute.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(12..=3600))]
+    seconds: u32,
+    /// Where everything lands; emptied first if a demo made it.
+    #[arg(long, default_value = "target/demo")]
+    dir: PathBuf,
+    /// Samples a second.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    rate: u32,
+    /// The last line of output is a JSON object with `published`, `stored`, `missing`, `lost`, `duplicate`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says that a folder may be emptied.
+const MARK: &str = ".efd-demo";
+/// One that the observatory does not use, so that a demo on a shared network stays by itself.
+const DOMAIN: u16 = 77;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    Installer::new()?.packages(Group::Build)?;
+    say("building (the first time this takes minutes)");
+    let programs = build_programs(Profile::Release, &[])?;
+    let account = show(arguments, &programs)?;
+    if arguments.json {
+        say(&account.json.to_string());
+    }
+    ensure!(
+        account.keeps_the_promise(),
+        "the account does not balance: {}",
+        account.json
+    );
+    Ok(())
+}
+
+/// Part of `cargo xtask test`: the programs that its tests built, a shorter run.
+pub(crate) fn as_test() -> Result<()> {
+    let programs = build_programs(Profile::Dev, &crate::test::SABOTAGE)?;
+    let arguments = Arguments {
+        seconds: 24,
+        dir: "target/demo-test".into(),
+        rate: 500,
+        json: false,
+    };
+    let account = show(&arguments, &programs)?;
+    ensure!(
+        account.keeps_the_promise() && account.lost == 0,
+        "the account does not balance: {}",
+        account.json
+    );
+    Ok(())
+}
+
+fn show(arguments: &Arguments, programs: &Path) -> Result<Account> {
+    let folder = prepare_folder(&arguments.dir)?;
+    let mut rig = Rig::new(RigOptions {
+        folder: folder.clone(),
+        programs: programs.to_owned(),
+        idl: vec![root().join("tests/sim/idl")],
+        edge_idl: vec![root().join("tests/sim/idl")],
+        network: Network::Loopback { domain: DOMAIN },
+        feed: None,
+        edge_settings: String::new(),
+        buffer_settings: String::new(),
+        central_settings: String::new(),
+        edge_sabotage: Vec::new(),
+        central_sabotage: Vec::new(),
+    })?;
+    say(&format!("everything lands in {}", folder.display()));
+    rig.start_central()?;
+    rig.start_edge()?;
+    rig.start_sim(&Sim {
+        seconds: arguments.seconds,
+        rate: arguments.rate,
+        more: Vec::new(),
+    })?;
+    watch(&mut rig, arguments.seconds)?;
+    rig.drain(Duration::from_secs(60))?;
+    rig.stop()?;
+    let account = rig.account()?;
+    print_table(&account);
+    look(&rig, programs)?;
+    Ok(account)
+}
+
+fn prepare_folder(folder: &Path) -> Result<PathBuf> {
+    let folder = root().join(folder);
+    if folder.exists() {
+        let is_ours = folder.join(MARK).exists() || fs::read_dir(&folder)?.next().is_none();
+        ensure!(
+            is_ours,
+            "{} exists and no demo made it; name another with --dir",
+            folder.display()
+        );
+        fs::remove_dir_all(&folder).with_context(|| format!("empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    fs::write(folder.join(MARK), "")?;
+    Ok(folder)
+}
+
+/// Live progress until the publisher has ended; cuts and heals the link on the way.
+#[expect(clippy::disallowed_methods, reason = "a demo runs by the wall clock")]
+fn watch(rig: &mut Rig, seconds: u32) -> Result<()> {
+    let (cut_at, heal_at) = (f64::from(seconds) / 3.0, f64::from(seconds) * 7.0 / 12.0);
+    let began = Instant::now();
+    let (mut cut, mut healed) = (false, false);
+    let terminal = std::io::stdout().is_terminal();
+    let mut next_line = 0.0;
+    say("   time      link   published    recorded  acknowledged     in the lake");
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = began.elapsed().as_secs_f64();
+        if !cut && now >= cut_at {
+            rig.relay().cut();
+            cut = true;
+        }
+        if !healed && now >= heal_at {
+            rig.relay().heal();
+            healed = true;
+        }
+        let ended = rig.sim()?.exit_status()?;
+        if now >= next_line || ended.is_some() {
+            next_line = now + if terminal { 1.0 } else { 5.0 };
+            let link = if cut && !healed { "CUT" } else { "up" };
+            progress(rig, now, link)?;
+        }
+        if let Some(status) = ended {
+            ensure!(
+                status.success(),
+                "efd-sim ended with {status}; see {}",
+                rig.folder().join("sim.log").display()
+            );
+            if !healed {
+                rig.relay().heal();
+            }
+            return Ok(());
+        }
+        if now > f64::from(seconds) + 120.0 {
+            bail!("efd-sim should have ended after {seconds} s");
+        }
+    }
+}
+
+fn progress(rig: &mut Rig, now: f64, link: &str) -> Result<()> {
+    let (edge, central) = (rig.edge_status()?, rig.central_status()?);
+    let number = |json: &Json, path: &str| json.pointer(path).and_then(Json::as_u64).unwrap_or(0);
+    let published = rig.sim()?.log().tail(1);
+    let published = published
+        .trim()
+        .rsplit(' ')
+        .next()
+        .and_then(|word| word.parse::<u64>().ok())
+        .unwrap_or(0);
+    say(&format!(
+        "{now:6.0} s {link:>8} {published:>11} {:>11} {:>13} {:>15}",
+        number(&edge, "/samples/recorded"),
+        number(&edge, "/buffer/acknowledged_records"),
+        number(&central, "/lake/records"),
+    ));
+    Ok(())
+}
+
+fn print_table(account: &Account) {
+    say("");
+    say(&format!(
+        "{:<44} {:>10} {:>10} {:>6} {:>8} {:>10}",
+        "topic", "published", "stored", "lost", "missing", "duplicate"
+    ));
+    let empty = serde_json::Map::new();
+    let lines = account.json["lines"].as_object().unwrap_or(&empty);
+    let row = |name: &str, line: &Json| {
+        let number = |key: &str| line[key].as_u64().unwrap_or(0);
+        say(&format!(
+            "{name:<44} {:>10} {:>10} {:>6} {:>8} {:>10}",
+            number("published"),
+            number("stored"),
+            number("lost"),
+            number("missing"),
+            number("duplicate")
+        ));
+    };
+    for (topic, line) in lines {
+        row(topic, line);
+    }
+    row(
+        "total",
+        &json!({
+            "published": account.published, "stored": account.stored, "lost": account.lost,
+            "missing": account.missing, "duplicate": account.duplicate,
+        }),
+    );
+}
+
+/// Commands with which to look at what the demo left: each is run here, and printed with the begin of what it says.
+fn look(rig: &Rig, programs: &Path) -> Result<()> {
+    const LINES: usize = 6;
+    let topic = "lsst.sal.LabMount.elevation";
+    let program = |name: &str| Command::new(programs.join(name));
+    let mut ls = program("efd-inspect");
+    ls.arg("ls").arg(rig.buffer());
+    let mut cat = program("efd-inspect");
+    cat.arg("cat")
+        .arg(rig.buffer())
+        .args(["--topic", topic, "--limit", "3"]);
+    let mut verify = program("efd-inspect");
+    verify.arg("verify").arg(rig.buffer());
+    let mut schema = program("efd-edge");
+    schema
+        .arg("schema")
+        .arg(root().join("tests/sim/idl/sal_revCoded_LabMount.idl"));
+    say("\nlook at what it left:");
+    for mut command in [ls, cat, verify, schema] {
+        let output = command
+            .output()
+            .with_context(|| format!("start `{}`", typed(&command)))?;
+        ensure!(
+            output.status.success(),
+            "`{}` ended with {}: {}",
+            typed(&command),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        say(&format!("\n$ {}", typed(&command)));
+        for line in String::from_utf8_lossy(&output.stdout).lines().take(LINES) {
+            say(&format!("  {}", line.chars().take(160).collect::<String>()));
+        }
+    }
+    let duckdb = format!(
+        "python3 -c \"import duckdb; print(duckdb.sql(\\\"select time, actualPosition from '{}/efd_site=*/efd_topic={topic}/*/*.parquet' order by time limit 5\\\"))\"",
+        rig.lake().display()
+    );
+    if let Ok(python) = Installer::new().and_then(|installer| installer.python()) {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(duckdb.replacen(
+            "python3",
+            &python.interpreter().display().to_string(),
+            1,
+        ));
+        say(&format!("\n$ {duckdb}"));
+        succeed(&mut command)?;
+    }
+    Ok(())
+}

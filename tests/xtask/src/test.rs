@@ -1,0 +1,105 @@
+//! Everything that CI runs.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use efd_tests_testkit::install::{Group, Installer};
+
+use crate::project::{Profile, build_programs, cargo, say, succeed};
+use crate::{check, demo};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Thousands of crashes and seeds, longer runs: hours.
+    #[arg(long)]
+    long: bool,
+    /// Only this stage.
+    #[arg(long, value_enum)]
+    only: Option<Stage>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Stage {
+    /// Formatting, lints, licences, advisories.
+    Check,
+    /// Every crate's tests, and the whole system with real services.
+    Test,
+    /// The README's demo, shortened, with its account.
+    Demo,
+}
+
+/// Test builds can break promises on purpose: without its flag a program behaves as ever.
+pub(crate) const SABOTAGE: [&str; 2] = ["efd-edge-agent/sabotage", "efd-central-daemon/sabotage"];
+
+/// What the tests start: Kafka, a schema registry, a Python with DuckDB and other readers.
+pub(crate) struct Prepared {
+    python: std::path::PathBuf,
+}
+
+pub(crate) fn prepare() -> Result<Prepared> {
+    let installer = Installer::new()?;
+    installer.packages(Group::Build)?;
+    installer.packages(Group::Services)?;
+    installer.kafka()?;
+    installer.registry()?;
+    let python = installer.python()?;
+    Ok(Prepared {
+        python: python.interpreter().to_owned(),
+    })
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let wanted = |stage| arguments.only.is_none_or(|only| only == stage);
+    let prepared = stage("prepare", prepare)?;
+    if wanted(Stage::Check) {
+        stage("check", check::run)?;
+    }
+    if wanted(Stage::Test) {
+        stage("build", || {
+            build_programs(Profile::Dev, &SABOTAGE).map(drop)
+        })?;
+        stage("test", || test(arguments, &prepared))?;
+    }
+    if wanted(Stage::Demo) {
+        stage("demo", demo::as_test)?;
+    }
+    Ok(())
+}
+
+fn test(arguments: &Arguments, prepared: &Prepared) -> Result<()> {
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--no-fail-fast",
+        "--features",
+        &SABOTAGE.join(","),
+    ]);
+    command.env("EFD_PYTHON", &prepared.python);
+    if arguments.long {
+        command.envs([
+            ("EFD_LONG", "1"),
+            ("EFD_SEEDS", "20000"),
+            ("EFD_CRASHES", "5000"),
+            ("EFD_FUZZ_SECONDS", "600"),
+        ]);
+    }
+    succeed(&mut command)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tells a person how long a stage took"
+)]
+fn stage<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    say(&format!("── {name}"));
+    let result = work().with_context(|| format!("stage {name}"));
+    say(&format!(
+        "── {name}: {} after {:.0?}",
+        if result.is_ok() { "done" } else { "FAILED" },
+        began.elapsed()
+    ));
+    result
+}
