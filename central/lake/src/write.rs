@@ -145,17 +145,13 @@ impl FileWriter {
 
     /// Bytes of the file and their SHA-256.
     pub(crate) fn finish(mut self) -> Result<(u64, String), LakeError> {
-        // Everything but the footer goes out here, where an error of the disk can still be told as one.
-        let flushed = self.writer.flush();
-        flushed.map_err(|error| self.failed(error.into()))?;
-        let Self { writer, staged } = self;
-        let inner = writer.into_inner().map_err(|error| LakeError::Parquet {
-            path: staged.clone(),
-            reason: error.to_string(),
-        })?;
-        inner
+        // Not `into_inner`, which writes the footer and makes text of an error of the disk.
+        let finished = self.writer.finish();
+        finished.map_err(|error| self.failed(error.into()))?;
+        self.writer
+            .inner_mut()
             .finish()
-            .map_err(|error| LakeError::io("write", &staged, error))
+            .map_err(|error| LakeError::io("write", &self.staged, error))
     }
 
     /// The layers between make text of an error of the disk: it is told as what it was.
@@ -304,9 +300,9 @@ impl<W: Write> Digesting<W> {
     }
 
     /// Bytes and their SHA-256 in hexadecimal.
-    pub(crate) fn finish(mut self) -> io::Result<(u64, String)> {
+    pub(crate) fn finish(&mut self) -> io::Result<(u64, String)> {
         self.inner.flush()?;
-        let digest = self.digest.finalize();
+        let digest = self.digest.finalize_reset();
         let text = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok((self.bytes, text))
     }

@@ -66,7 +66,11 @@ fn sabotage_of(words: &[String]) -> Result<Sabotage> {
         match word.as_str() {
             "no-fsync" => sabotage.no_fsync = true,
             "announce-early" => sabotage.announce_early = true,
-            other => bail!("--sabotage {other}: there are no-fsync, announce-early"),
+            "drop-one" => sabotage.intake.drop_one = true,
+            "flip-bit" => sabotage.intake.flip_bit = true,
+            other => {
+                bail!("--sabotage {other}: there are no-fsync, announce-early, drop-one, flip-bit")
+            }
         }
     }
     Ok(sabotage)

@@ -106,7 +106,23 @@ pub struct Intake {
     publishers: BTreeMap<LaneKind, Publishers>,
     batch: Batch,
     counters: IntakeCounters,
+    #[cfg(feature = "sabotage")]
+    pub(crate) sabotage: Sabotage,
 }
+
+/// Promises to break on purpose, each once, in telemetry. Test builds only.
+#[cfg(feature = "sabotage")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sabotage {
+    /// A sample disappears, and nothing is said.
+    pub drop_one: bool,
+    /// A record is altered before it gets its checksum.
+    pub flip_bit: bool,
+}
+
+/// Records that are made before a promise is broken.
+#[cfg(feature = "sabotage")]
+const SABOTAGE_AFTER: u64 = 200;
 
 /// An address stays taken: the plan lives beside its entry.
 #[derive(Debug)]
@@ -136,6 +152,8 @@ impl Intake {
             publishers,
             batch: Batch::default(),
             counters: IntakeCounters::default(),
+            #[cfg(feature = "sabotage")]
+            sabotage: Sabotage::default(),
         }
     }
 
@@ -198,6 +216,14 @@ impl Intake {
             }
         };
         let bytes = out.len() - begin;
+        #[cfg(feature = "sabotage")]
+        if lane == LaneKind::Telemetry
+            && self.counters.recorded >= SABOTAGE_AFTER
+            && std::mem::take(&mut self.sabotage.flip_bit)
+            && let Some(last) = out.last_mut()
+        {
+            *last ^= 1;
+        }
         let publishers = self.publishers.entry(lane).or_default();
         let verdict = publishers.observe(Observed {
             topic,
@@ -220,6 +246,13 @@ impl Intake {
             }
             Verdict::New | Verdict::Duplicate => String::new(),
         };
+        #[cfg(feature = "sabotage")]
+        if lane == LaneKind::Telemetry
+            && self.counters.recorded >= SABOTAGE_AFTER
+            && std::mem::take(&mut self.sabotage.drop_one)
+        {
+            return self.batch.lane(lane).builder.abandon(stream);
+        }
         let stamps = self.record_stamps(&outcome, sample);
         self.counters.recorded += 1;
         self.counters.recorded_bytes += bytes as u64;

@@ -36,7 +36,7 @@ struct Arguments {
 enum Command {
     /// Subscribe, record, ship; until SIGTERM.
     Run {
-        /// Faults for tests: `no-fsync`, `announce-early`.
+        /// Faults for tests: `no-fsync`, `announce-early`, `drop-one`, `flip-bit`.
         #[cfg(feature = "sabotage")]
         #[arg(long = "sabotage")]
         sabotage: Vec<String>,

@@ -62,12 +62,37 @@ struct State {
     /// For a writer that no notice has named yet, and for what a reader dropped.
     by_reader: BTreeMap<ReaderId, Binding>,
     orphans: Vec<Sample>,
+    orphans_dropped: OrphansDropped,
     /// DDS types of which something is parked.
     parked_types: BTreeSet<Box<str>>,
     batch_began: Option<UtcNanos>,
     spares: Vec<Batch>,
     snapshots: Snapshots,
     looked_at_drops: UtcNanos,
+}
+
+/// What came before its binding and found [`ORPHANS_MAX`] others waiting.
+#[derive(Debug, Default)]
+struct OrphansDropped {
+    by_reader: BTreeMap<ReaderId, Dropped>,
+}
+
+impl OrphansDropped {
+    fn add(&mut self, sample: &Sample) {
+        let (reader, at) = (sample.reader(), sample.received().realtime_ns);
+        let dropped = self.by_reader.entry(reader).or_insert(Dropped {
+            reader,
+            count: 0,
+            first_ns: at,
+            last_ns: at,
+        });
+        dropped.count += 1;
+        dropped.last_ns = dropped.last_ns.max(at);
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = Dropped> {
+        std::mem::take(&mut self.by_reader).into_values()
+    }
 }
 
 impl Pipeline {
@@ -78,6 +103,7 @@ impl Pipeline {
             by_writer: HashMap::new(),
             by_reader: BTreeMap::new(),
             orphans: Vec::new(),
+            orphans_dropped: OrphansDropped::default(),
             parked_types: self.find_parked_types(),
             batch_began: None,
             // One is inside the intake.
@@ -100,7 +126,14 @@ impl Pipeline {
             }
             if now.since(state.looked_at_drops).abs() >= LOOK_AT_DROPS_NS || stopping {
                 state.looked_at_drops = now;
-                let dropped = self.consumer.take_dropped();
+                let mut dropped = self.consumer.take_dropped();
+                if stopping && count == 0 {
+                    // Nobody will say any more what these are.
+                    std::mem::take(&mut state.orphans)
+                        .iter()
+                        .for_each(|sample| state.orphans_dropped.add(sample));
+                }
+                dropped.extend(state.orphans_dropped.take());
                 self.name_drops(&state, &dropped, now);
             }
             if stopping && count == 0 {
@@ -156,9 +189,11 @@ impl Pipeline {
             .get(&(writer, reader))
             .or_else(|| state.by_reader.get(&reader))
         else {
-            // The notice is under way: it was sent when the reader was made.
+            // The notice is under way: it is sent right after the reader is made.
             if state.orphans.len() < ORPHANS_MAX {
                 state.orphans.push(sample);
+            } else {
+                state.orphans_dropped.add(&sample);
             }
             return;
         };

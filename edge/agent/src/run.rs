@@ -45,6 +45,8 @@ pub struct Sabotage {
     pub no_fsync: bool,
     #[cfg(feature = "sabotage")]
     pub announce_early: bool,
+    #[cfg(feature = "sabotage")]
+    pub intake: crate::intake::Sabotage,
 }
 
 pub fn leap_table(config: &Config) -> Result<LeapTable> {
@@ -207,9 +209,18 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         stop: stop.clone(),
     };
     let shipping = runtime.spawn(shipper.run(uuid::Uuid::new_v4().as_u64_pair().0));
+    #[cfg_attr(
+        not(feature = "sabotage"),
+        expect(unused_mut, reason = "tests alter it")
+    )]
+    let mut intake = Intake::new(leaps, publishers);
+    #[cfg(feature = "sabotage")]
+    {
+        intake.sabotage = sabotage.intake;
+    }
     let pipeline = Pipeline {
         consumer,
-        intake: Intake::new(leaps, publishers),
+        intake,
         bus: bus_notices_in,
         requests,
         spare: spare_in,

@@ -11,6 +11,7 @@ use efd_shared_model::epoch::{read_lane, write_lane};
 use efd_shared_model::{
     EdgeId, EpochDeclaration, EpochId, EpochLane, Fingerprint, RangeSet, Schema, StreamDeclaration,
 };
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::declare::{DECLARATION_TABLES, Declared};
@@ -180,10 +181,14 @@ impl Meta {
         self.on_segment(key, statement, true)
     }
 
-    /// Not durable at once: an entry that is marked, without a file, is dropped again at the next start.
-    pub(crate) fn drop_segment(&mut self, key: &SegmentKey) -> Result<(), StoreError> {
+    /// What is not durable may be back at the next start, and is then dropped again.
+    pub(crate) fn drop_segment(
+        &mut self,
+        key: &SegmentKey,
+        durable: bool,
+    ) -> Result<(), StoreError> {
         let statement = "DELETE FROM segments WHERE lane = ?1 AND id = ?2";
-        self.on_segment(key, statement, false)
+        self.on_segment(key, statement, durable)
     }
 
     fn on_segment(
@@ -257,10 +262,14 @@ impl Meta {
         })
     }
 
-    /// Leaves one file behind.
+    /// Leaves one file behind, if nobody else has it open: the last to close a WAL removes it.
     pub(crate) fn close(self) -> Result<(), StoreError> {
-        disk::checkpoint(&self.connection, "TRUNCATE").map_err(sql("checkpoint", &self.path))?;
-        Ok(())
+        let wrong = sql("close", &self.path);
+        disk::checkpoint(&self.connection, "TRUNCATE").map_err(&wrong)?;
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+            .map_err(&wrong)?;
+        self.connection.close().map_err(|(_, error)| wrong(error))
     }
 }
 

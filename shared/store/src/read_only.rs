@@ -55,8 +55,7 @@ impl ReadOnlyStore {
             notices: Vec::new(),
         };
         let lone = if metadata.is_file() {
-            let key = lone_key(&disk, path)?;
-            looking.look(path, key, None, Position(i64::MAX as u64))?;
+            looking.lone(path)?;
             Some(path.to_owned())
         } else {
             if !path.join("segments").is_dir() {
@@ -90,10 +89,7 @@ impl ReadOnlyStore {
             notices: Vec::new(),
         };
         match &self.shared.lone {
-            Some(path) => {
-                let key = lone_key(&self.shared.disk, path)?;
-                looking.look(path, key, None, Position(i64::MAX as u64))?;
-            }
+            Some(path) => looking.lone(path)?,
             None => looking.folder(path)?,
         }
         let Looking {
@@ -144,19 +140,28 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
+    fn lone(&mut self, path: &Path) -> Result<(), StoreError> {
+        let key = lone_key(self.disk, path)?;
+        let lane = key.lane.clone();
+        self.look(path, key, None, Position(i64::MAX as u64))?;
+        self.read_states(&lane, |_| path.to_owned());
+        Ok(())
+    }
+
     fn folder(&mut self, root: &Path) -> Result<(), StoreError> {
         let mut entries = self.read_meta(root);
         for (lane, ids) in recover::list(root)? {
+            let folder = root.join("segments").join(lane.as_str());
+            let path = |key: &SegmentKey| folder.join(key.file_name());
             self.catalogue.lanes.entry(lane.clone()).or_default();
             let mut limit = Position(i64::MAX as u64);
             for &id in ids.iter().rev() {
                 let lane = lane.clone();
                 let key = SegmentKey { lane, id };
-                let path = root.join("segments").join(key.lane.as_str());
-                let path = path.join(key.file_name());
                 let entry = entries.remove(&key);
-                limit = self.look(&path, key, entry.as_ref(), limit)?;
+                limit = self.look(&path(&key), key, entry.as_ref(), limit)?;
             }
+            self.read_states(&lane, path);
         }
         for (key, entry) in entries {
             if !entry.leaving {
@@ -199,6 +204,29 @@ impl Looking<'_> {
         }
     }
 
+    fn read_states(&mut self, lane: &LaneName, path: impl Fn(&SegmentKey) -> PathBuf) {
+        let Some(log) = self.catalogue.lanes.get(lane) else {
+            return;
+        };
+        let (states, passed_over) = recover::newest_states(log.segments.values(), |info| {
+            let access = self.catalogue.access(info);
+            self.disk.open_reader(&path(&info.key), access)
+        });
+        let log: &mut LaneLog = self.catalogue.lanes.entry(lane.clone()).or_default();
+        log.states = states;
+        for (key, reason) in passed_over {
+            let path = path(&key);
+            let is_known = self
+                .notices
+                .iter()
+                .any(|notice| matches!(notice, Notice::Damaged { path: known, .. } if *known == path));
+            // The writer may have removed it meanwhile.
+            if !is_known && path.exists() {
+                self.notices.push(Notice::Damaged { path, reason });
+            }
+        }
+    }
+
     /// Gives where the next older segment has to end.
     fn look(
         &mut self,
@@ -225,13 +253,12 @@ impl Looking<'_> {
         if access == Access::Immutable && has_wal {
             self.notices.push(Notice::UnseenWal(path.clone()));
         }
-        let (mut info, states) = match found {
-            Found::Trusted(info) => (info, None),
-            Found::Closed(_, info, states) | Found::Open(_, info, states) => (info, Some(states)),
-            Found::Damaged(_, info, states, scan) => {
+        let mut info = match found {
+            Found::Trusted(info) | Found::Closed(_, info) | Found::Open(_, info) => info,
+            Found::Damaged(_, info, scan) => {
                 let reason = scan.why.unwrap_or_else(|| "its header".into());
                 self.notices.push(Notice::Damaged { path, reason });
-                (info, Some(states))
+                info
             }
             Found::Unbegun => return Ok(limit),
             Found::Unreadable(reason) => {
@@ -248,9 +275,6 @@ impl Looking<'_> {
         }
         let log: &mut LaneLog = self.catalogue.lanes.entry(key.lane.clone()).or_default();
         log.head = log.head.max(info.last);
-        for (key, value) in states.into_iter().flatten() {
-            log.states.entry(key).or_insert(value);
-        }
         let first = info.first;
         log.segments.insert(key.id, info);
         Ok(limit.min(first))

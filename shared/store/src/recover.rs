@@ -128,11 +128,11 @@ pub(crate) enum Found {
     /// As the catalogue has it: not opened.
     Trusted(SegmentInfo),
     /// Closed and whole, by its own summary.
-    Closed(Connection, SegmentInfo, States),
+    Closed(Connection, SegmentInfo),
     /// Whole; was being written to.
-    Open(Connection, SegmentInfo, States),
+    Open(Connection, SegmentInfo),
     /// In part.
-    Damaged(Connection, SegmentInfo, States, Scan),
+    Damaged(Connection, SegmentInfo, Scan),
     /// Never held a block.
     Unbegun,
     /// Not at all.
@@ -207,25 +207,19 @@ pub(crate) fn look(
     match examine(&connection, path, key, closed, birth, limit) {
         Ok(Examined::Unbegun) if hidden > 0 => Ok(Found::Unreadable(damaged_wal(hidden))),
         Ok(Examined::Unbegun) => Ok(Found::Unbegun),
-        Ok(Examined::Closed(info)) => {
-            let states = states(&connection).unwrap_or_default();
-            Ok(Found::Closed(connection, info, states))
-        }
+        Ok(Examined::Closed(info)) => Ok(Found::Closed(connection, info)),
         Ok(Examined::Scanned(info, mut scan)) => {
             if hidden > 0 {
                 scan.lost_tail = true;
                 scan.why.get_or_insert_with(|| damaged_wal(hidden));
             }
-            let states = states(&connection);
-            if scan.why.is_none() && newer.is_none() && states.is_ok() {
-                Ok(Found::Open(connection, info, states.unwrap_or_default()))
+            if let Err(error) = states(&connection) {
+                scan.why.get_or_insert_with(|| damaged_values(&error));
+            }
+            if scan.why.is_none() && newer.is_none() {
+                Ok(Found::Open(connection, info))
             } else {
-                Ok(Found::Damaged(
-                    connection,
-                    info,
-                    states.unwrap_or_default(),
-                    scan,
-                ))
+                Ok(Found::Damaged(connection, info, scan))
             }
         }
         Err(error) => unreadable(error),
@@ -343,6 +337,29 @@ fn is_unbegun(connection: &Connection) -> rusqlite::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// The values of a lane: those of its newest segment, which began with all that the one before it had. Where they
+/// cannot be read, those of the one before it; with the segments passed over, and why. A segment that is older may
+/// have values that a later one has replaced.
+pub(crate) fn newest_states<'a>(
+    segments: impl DoubleEndedIterator<Item = &'a SegmentInfo>,
+    open: impl Fn(&SegmentInfo) -> Result<Connection, StoreError>,
+) -> (States, Vec<(SegmentKey, String)>) {
+    let mut passed_over = Vec::new();
+    for info in segments.rev() {
+        let reason = match open(info).map(|connection| states(&connection)) {
+            Ok(Ok(states)) => return (states, passed_over),
+            Ok(Err(error)) => damaged_values(&error),
+            Err(error) => error.to_string(),
+        };
+        passed_over.push((info.key.clone(), reason));
+    }
+    (States::new(), passed_over)
+}
+
+fn damaged_values(error: &rusqlite::Error) -> String {
+    format!("its values cannot be read: {error}")
 }
 
 pub(crate) fn states(connection: &Connection) -> rusqlite::Result<States> {

@@ -38,6 +38,8 @@ pub struct Store {
     lanes: BTreeMap<LaneName, LaneWriter>,
     /// Segments that no block is added to any more, whose files are not yet closed.
     unfinished: BTreeSet<SegmentKey>,
+    /// Segments whose files are gone and that `meta.db` may still have.
+    removed: BTreeSet<SegmentKey>,
     /// As `meta.db` has them, of the epochs used since the start.
     epochs: BTreeMap<EpochId, Epoch>,
     acked: BTreeMap<String, Acked>,
@@ -463,7 +465,7 @@ impl Store {
     }
 
     /// What can wait, to be called between commits, about once a second: copies WAL files, closes old segments, makes
-    /// the next files ahead, saves acknowledgements, restores the reserve. What fails is tried again the next time.
+    /// the next files ahead, notes removals, saves acknowledgements, restores the reserve. What fails is tried again the next time.
     pub fn maintain(&mut self, now: UtcNanos) {
         let names: Vec<_> = self.lanes.keys().cloned().collect();
         for name in names {
@@ -471,6 +473,7 @@ impl Store {
             self.prepare(&name, now);
         }
         self.finish_unfinished();
+        self.note_all_removed();
         if let Err(error) = self.save_acked() {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -551,8 +554,9 @@ impl Store {
             // Its successor keeps the lane's head and values.
             self.begin_segment(&key.lane, info.newest())?;
         }
-        if let Err(error) = self.meta.mark_leaving(key) {
-            tracing::debug!(
+        // Where this fails too, a power cut makes the segment look lost until `note_removed` has succeeded.
+        if let Err(error) = self.with_reserve(|store| store.meta.mark_leaving(key)) {
+            tracing::warn!(
                 segment = %key,
                 error = &error as &dyn std::error::Error,
                 "Noting a removal failed"
@@ -562,26 +566,46 @@ impl Store {
             log.segments.remove(&key.id);
         }
         let path = self.shared.path(key);
-        let removed = self.shared.disk.unlink_database(&path);
-        if removed.is_err() && path.exists() {
+        let unlinked = self.shared.disk.unlink_database(&path);
+        if unlinked.is_err() && path.exists() {
             let mut catalogue = self.shared.write();
             let log = catalogue.lanes.entry(key.lane.clone()).or_default();
             log.segments.insert(key.id, info);
+        } else {
+            self.removed.insert(key.clone());
         }
-        removed.map_err(file("remove", &path))?;
+        unlinked.map_err(file("remove", &path))?;
+        self.note_removed(key)
+    }
+
+    /// Makes a removal durable, then takes the segment out of the catalogue; where that fails, it is tried again.
+    fn note_removed(&mut self, key: &SegmentKey) -> Result<(), StoreError> {
         let folder = self.shared.lane_folder(&key.lane);
-        self.shared
-            .disk
-            .sync_dir(&folder)
-            .map_err(file("remove", &path))?;
-        if let Err(error) = self.meta.drop_segment(key) {
-            tracing::debug!(
+        let synced = self.shared.disk.sync_dir(&folder);
+        synced.map_err(file("remove", &self.shared.path(key)))?;
+        match self.meta.drop_segment(key, true) {
+            Ok(()) => {
+                self.removed.remove(key);
+            }
+            Err(error) => tracing::warn!(
                 segment = %key,
                 error = &error as &dyn std::error::Error,
-                "Taking a segment out of the catalogue failed"
-            );
+                "Taking a segment out of the catalogue failed; it is tried again"
+            ),
         }
         Ok(())
+    }
+
+    fn note_all_removed(&mut self) {
+        for key in self.removed.clone() {
+            if let Err(error) = self.note_removed(&key) {
+                tracing::warn!(
+                    segment = %key,
+                    error = &error as &dyn std::error::Error,
+                    "Making a removal durable failed; it is tried again"
+                );
+            }
+        }
     }
 
     /// A segment without blocks that says where the lane goes on.
@@ -679,6 +703,7 @@ impl Store {
     /// Copies every WAL, so that the next start has nothing to recover. A store that is only dropped loses nothing.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.save_acked()?;
+        self.note_all_removed();
         for lane in std::mem::take(&mut self.lanes).into_values() {
             if let Some(spare) = lane.spare {
                 let path = spare.path.clone();

@@ -6,7 +6,8 @@ deserializer read the public topics. The oracle was written by the publisher bef
 usage: values.py ORACLE lake LAKE
        values.py ORACLE kafka BROKERS REGISTRY SITE
 
-Prints one JSON object: topics, published, stored, compared, missing, duplicate, unexpected, mismatches (the first ten).
+Prints one JSON object: topics, published, stored, compared, lost (not stored, and named in `efd.losses` of the same
+store), missing (neither), duplicate, unexpected, mismatches (the first ten).
 """
 
 import json
@@ -17,6 +18,7 @@ import sys
 
 OURS = {"private_rcvStamp", "private_efdStamp", "private_kafkaStamp"}
 TAI_MINUS_UTC = 37.0
+LOSSES = "efd.losses"
 
 
 def bits(value):
@@ -46,8 +48,23 @@ def key_of(record):
 
 class Account:
     def __init__(self):
-        self.result = dict(topics=0, published=0, stored=0, compared=0, missing=0, duplicate=0, unexpected=0)
+        names = "topics published stored compared lost missing duplicate unexpected".split()
+        self.result = dict.fromkeys(names, 0)
         self.mismatches = []
+        self.named = {}
+
+    def losses(self, records):
+        """Takes the records of `efd.losses`: ranges of a publisher's sequence numbers."""
+        for record in records:
+            if 0 < record["first_seq"] <= record["last_seq"]:
+                index = record["sal_index"] if record["sal_index"] >= 0 else None
+                publisher = (record["topic"], index, record["identity"], record["origin"])
+                ranges = self.named.setdefault(publisher, [])
+                ranges.append((record["first_seq"], record["last_seq"]))
+
+    def is_named(self, topic, key):
+        *publisher, sequence = key
+        return any(first <= sequence <= last for first, last in self.named.get((topic, *publisher), ()))
 
     def complain(self, text):
         self.mismatches.append(text)
@@ -70,7 +87,10 @@ class Account:
                 self.result["unexpected"] += 1
                 continue
             self.compare(topic, key, fields, record)
-        self.result["missing"] += len(wanted.keys() - seen)
+        absent = wanted.keys() - seen
+        lost = sum(self.is_named(topic, key) for key in absent)
+        self.result["lost"] += lost
+        self.result["missing"] += len(absent) - lost
 
     def compare(self, topic, key, fields, record):
         for name, value in fields.items():
@@ -101,27 +121,30 @@ def from_lake(account, folder, lake):
     import duckdb
 
     connection = duckdb.connect()
-    for topic, expected in oracle(folder):
-        files = f"{lake}/efd_site=*/efd_topic={topic}/*/*.parquet"
-        if not list(pathlib.Path(lake).glob(f"efd_site=*/efd_topic={topic}/*/*.parquet")):
-            account.topic(topic, expected, [])
-            continue
-        cursor = connection.execute(f"SELECT * EXCLUDE (time) FROM read_parquet('{files}', union_by_name=true)")
+
+    def rows(topic):
+        files = f"efd_site=*/efd_topic={topic}/*/*.parquet"
+        if not list(pathlib.Path(lake).glob(files)):
+            return []
+        cursor = connection.execute(f"SELECT * EXCLUDE (time) FROM read_parquet('{lake}/{files}', union_by_name=true)")
         names = [column[0] for column in cursor.description]
-        rows = (dict(zip(names, row)) for row in cursor.fetchall())
-        account.topic(topic, expected, rows)
+        return (dict(zip(names, row)) for row in cursor.fetchall())
+
+    account.losses(rows(LOSSES))
+    for topic, expected in oracle(folder):
+        account.topic(topic, expected, rows(topic))
 
 
 def from_pandas(account, folder, lake):
     import pandas
 
+    def rows(topic):
+        for file in sorted(pathlib.Path(lake).glob(f"efd_site=*/efd_topic={topic}/*/*.parquet")):
+            yield from pandas.read_parquet(file, partitioning=None).to_dict(orient="records")
+
+    account.losses(rows(LOSSES))
     for topic, expected in oracle(folder):
-        files = sorted(pathlib.Path(lake).glob(f"efd_site=*/efd_topic={topic}/*/*.parquet"))
-        rows = []
-        for file in files:
-            frame = pandas.read_parquet(file, partitioning=None)
-            rows += frame.to_dict(orient="records")
-        account.topic(topic, expected, rows)
+        account.topic(topic, expected, rows(topic))
 
 
 def from_kafka(account, folder, brokers, registry, site):
@@ -140,28 +163,32 @@ def from_kafka(account, folder, brokers, registry, site):
         }
     )
     present = consumer.list_topics(timeout=30).topics
-    for topic, expected in oracle(folder):
+
+    def records(topic):
         public = f"{site}.{topic}"
-        stored = []
-        if public in present:
-            for partition in present[public].partitions:
-                place = TopicPartition(public, partition, 0)
-                low, high = consumer.get_watermark_offsets(place, timeout=30)
-                consumer.assign([TopicPartition(public, partition, low)])
-                at = low
-                while at < high:
-                    message = consumer.poll(30)
-                    if message is None or message.error():
-                        account.complain(f"{public}: {message and message.error()} at {at} of {high}")
-                        break
-                    at = message.offset() + 1
-                    context = SerializationContext(public, MessageField.VALUE)
-                    record = deserialize(message.value(), context)
-                    index = record.get("salIndex")
-                    if (message.key() or None) != (None if index is None else str(index).encode()):
-                        account.complain(f"{public}: key {message.key()!r} of salIndex {index}")
-                    stored.append(record)
-        account.topic(topic, expected, stored)
+        if public not in present:
+            return
+        for partition in present[public].partitions:
+            place = TopicPartition(public, partition, 0)
+            low, high = consumer.get_watermark_offsets(place, timeout=30)
+            consumer.assign([TopicPartition(public, partition, low)])
+            at = low
+            while at < high:
+                message = consumer.poll(30)
+                if message is None or message.error():
+                    account.complain(f"{public}: {message and message.error()} at {at} of {high}")
+                    break
+                at = message.offset() + 1
+                context = SerializationContext(public, MessageField.VALUE)
+                record = deserialize(message.value(), context)
+                index = record.get("salIndex")
+                if topic != LOSSES and (message.key() or None) != (None if index is None else str(index).encode()):
+                    account.complain(f"{public}: key {message.key()!r} of salIndex {index}")
+                yield record
+
+    account.losses(records(LOSSES))
+    for topic, expected in oracle(folder):
+        account.topic(topic, expected, records(topic))
     consumer.close()
 
 

@@ -140,10 +140,15 @@ impl Rig {
 
     /// Any program, to be run inside the rig's network.
     pub fn system_command(&self, path: &Path) -> Command {
-        match &self.options.network {
-            Network::Namespace(namespace) => namespace.command(path),
-            Network::Loopback { .. } => Command::new(path),
+        self.in_place(Command::new(path))
+    }
+
+    /// The same command, inside the rig's network.
+    pub fn in_place(&self, mut command: Command) -> Command {
+        if let Network::Namespace(namespace) = &self.options.network {
+            namespace.place(&mut command);
         }
+        command
     }
 
     pub fn start_central(&mut self) -> Result<()> {

@@ -254,3 +254,45 @@ fn ack_early_turns_it_red() {
     let account = what_a_kill_takes("ack-early", vec!["ack-early".into()]);
     assert!(account.missing > 0, "nobody noticed: {}", account.summary());
 }
+
+fn values_with(name: &'static str, edge_sabotage: Vec<String>) -> (Account, serde_json::Value) {
+    let mut setup = Setup::with(common::Options {
+        edge_sabotage,
+        ..common::Options::new(name)
+    });
+    setup.start();
+    setup.run_sim(&Sim {
+        more: vec!["--values".into()],
+        ..lab(5, 400)
+    });
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.stop().unwrap();
+    let account = setup.rig.account().unwrap();
+    let values = setup.compare_values("lake");
+    setup.finish();
+    (account, values)
+}
+
+/// A sample that disappears without a word breaks the law.
+#[test]
+fn drop_one_turns_it_red() {
+    let _turn = exclusive();
+    if !common::has_sabotage(&programs()) {
+        return;
+    }
+    let (account, values) = values_with("drop-one", vec!["drop-one".into()]);
+    assert_eq!(account.missing, 1, "{}", account.summary());
+    assert_eq!(values["missing"], 1, "{values}");
+}
+
+/// A record that is altered before it has a checksum is found by its values alone.
+#[test]
+fn flip_bit_turns_it_red() {
+    let _turn = exclusive();
+    if !common::has_sabotage(&programs()) {
+        return;
+    }
+    let (account, values) = values_with("flip-bit", vec!["flip-bit".into()]);
+    assert!(account.keeps_the_promise(), "{}", account.summary());
+    assert_eq!(values["mismatched"], 1, "{values}");
+}

@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Begin of the partitions: `<site>.<component>.data`.
     #[arg(long, default_value = "summit")]
     site: String,
+    /// Only so many topics, spread evenly over all.
+    #[arg(long)]
+    topics_max: Option<usize>,
     #[arg(long, default_value_t = 60)]
     seconds: u32,
     /// Samples a second, all topics together.
@@ -112,11 +115,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                     .iter()
                     .any(|name| topic.dds_topic.contains(name.as_str())))
     };
-    let topics: Vec<Arc<SalTopic>> = registry
+    let mut topics: Vec<Arc<SalTopic>> = registry
         .topics()
         .map(|(topic, _)| Arc::clone(topic))
         .filter(|t| wanted(t))
         .collect();
+    if let Some(max) = arguments.topics_max.filter(|&max| max < topics.len()) {
+        topics = (0..max)
+            .map(|n| Arc::clone(&topics[n * topics.len() / max]))
+            .collect();
+    }
     ensure!(
         !topics.is_empty(),
         "no SAL topic in {:?} is wanted",
@@ -266,31 +274,42 @@ fn writer_spec(topic: &SalTopic, site: &str) -> WriterSpec {
     }
 }
 
-/// One for each instance; commands come from people.
+/// One for each instance; commands come from people, scripts and other components, and so does what acknowledges them.
 fn publishers(topic: &SalTopic, instances: i32, origin: i64) -> Vec<(Publisher, i64)> {
     let indices: Vec<Option<i32>> = if topic.is_indexed() {
         (1..=instances).map(Some).collect()
     } else {
         vec![None]
     };
-    let identity = |index: Option<i32>| match (topic.kind, index) {
-        (SalKind::Command, _) => "observer@console".to_owned(),
-        (_, Some(index)) => format!("{}:{index}", topic.component),
-        (_, None) => topic.component.clone(),
+    let component = |index: Option<i32>| match index {
+        Some(index) => format!("{}:{index}", topic.component),
+        None => topic.component.clone(),
+    };
+    let commanders = || ["observer@console", "Script:100013", "ScriptQueue:1"].map(str::to_owned);
+    let identities = |index| match topic.kind {
+        SalKind::Command => commanders().to_vec(),
+        SalKind::AckCmd => [&[component(index)], &commanders()[..2]].concat(),
+        SalKind::Telemetry | SalKind::Event => vec![component(index)],
     };
     let has_identity = topic.private.identity.is_some();
     let has_origin = topic.private.origin.is_some();
     indices
         .into_iter()
-        .map(|sal_index| {
+        .flat_map(|sal_index| {
+            let identities = if has_identity {
+                identities(sal_index)
+            } else {
+                vec![String::new()]
+            };
+            identities
+                .into_iter()
+                .map(move |identity| (sal_index, identity))
+        })
+        .map(|(sal_index, identity)| {
             let publisher = Publisher {
                 topic: topic.avro_name(),
                 sal_index,
-                identity: if has_identity {
-                    identity(sal_index)
-                } else {
-                    String::new()
-                },
+                identity,
                 origin: if has_origin { origin } else { 0 },
             };
             (publisher, 0)

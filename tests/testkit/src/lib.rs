@@ -22,6 +22,7 @@ pub mod python;
 pub mod relay;
 pub mod services;
 pub mod tmp;
+pub mod volume;
 
 pub use clock::wait_until;
 

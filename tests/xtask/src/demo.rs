@@ -11,7 +11,7 @@ use efd_tests_e2e::{Account, Network, Rig, RigOptions, Sim};
 use efd_tests_testkit::install::{Group, Installer};
 use serde_json::{Value as Json, json};
 
-use crate::project::{Profile, build_programs, root, say, succeed, typed};
+use crate::project::{Profile, build_programs, root, say, succeed, target_folder, typed};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Part of `cargo xtask test`: the programs that its tests built, a shorter run.
 pub(crate) fn as_test() -> Result<()> {
-    let programs = build_programs(Profile::Dev, &crate::test::SABOTAGE)?;
+    let programs = target_folder()?.join(Profile::Dev.folder());
     let arguments = Arguments {
         seconds: 24,
         dir: "target/demo-test".into(),

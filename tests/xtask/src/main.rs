@@ -41,7 +41,7 @@ fn main() -> std::process::ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Check => check::run(),
-        Command::Prepare => test::prepare().map(drop),
+        Command::Prepare => test::prepare(),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use efd_tests_testkit::install::{Group, Installer};
 
-use crate::project::{Profile, build_programs, cargo, say, succeed};
+use crate::project::{cargo, say, succeed};
 use crate::{check, demo};
 
 #[derive(Debug, clap::Args)]
@@ -29,54 +29,54 @@ enum Stage {
 }
 
 /// Test builds can break promises on purpose: without its flag a program behaves as ever.
-pub(crate) const SABOTAGE: [&str; 2] = ["efd-edge-agent/sabotage", "efd-central-daemon/sabotage"];
+const SABOTAGE: [&str; 2] = ["efd-edge-agent/sabotage", "efd-central-daemon/sabotage"];
 
 /// What the tests start: Kafka, a schema registry, a Python with DuckDB and other readers.
-pub(crate) struct Prepared {
-    python: std::path::PathBuf,
-}
-
-pub(crate) fn prepare() -> Result<Prepared> {
+pub(crate) fn prepare() -> Result<()> {
     let installer = Installer::new()?;
     installer.packages(Group::Build)?;
     installer.packages(Group::Services)?;
     installer.kafka()?;
     installer.registry()?;
-    let python = installer.python()?;
-    Ok(Prepared {
-        python: python.interpreter().to_owned(),
-    })
+    installer.python()?;
+    Ok(())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let wanted = |stage| arguments.only.is_none_or(|only| only == stage);
-    let prepared = stage("prepare", prepare)?;
+    stage("prepare", prepare)?;
     if wanted(Stage::Check) {
         stage("check", check::run)?;
     }
     if wanted(Stage::Test) {
-        stage("build", || {
-            build_programs(Profile::Dev, &SABOTAGE).map(drop)
-        })?;
-        stage("test", || test(arguments, &prepared))?;
+        stage("build", build)?;
+        stage("test", || test(arguments))?;
     }
     if wanted(Stage::Demo) {
+        stage("build", build)?;
         stage("demo", demo::as_test)?;
     }
     Ok(())
 }
 
-fn test(arguments: &Arguments, prepared: &Prepared) -> Result<()> {
+/// The programs and all tests in one selection: another would build the dependencies once more with other features.
+fn build() -> Result<()> {
+    let features = SABOTAGE.join(",");
+    let kinds = ["--bins", "--tests", "--features", &features];
+    succeed(
+        cargo()
+            .args(["build", "--locked", "--workspace"])
+            .args(kinds),
+    )
+}
+
+fn test(arguments: &Arguments) -> Result<()> {
     let mut command = cargo();
-    command.args([
-        "test",
-        "--locked",
-        "--workspace",
-        "--no-fail-fast",
-        "--features",
-        &SABOTAGE.join(","),
-    ]);
-    command.env("EFD_PYTHON", &prepared.python);
+    let features = SABOTAGE.join(",");
+    command
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
+        .args(["--features", &features])
+        .env("EFD_PYTHON", Installer::new()?.python()?.interpreter());
     if arguments.long {
         command.envs([
             ("EFD_LONG", "1"),

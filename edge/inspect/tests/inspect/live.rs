@@ -35,6 +35,8 @@ fn the_writer_is_not_disturbed_and_all_is_consistent() {
             }
             number
         });
+        // Also where an assertion fails: the scope waits for the writer.
+        let stop_at_end = StopAtEnd(&stop);
         let mut seen = 0;
         for round in 0..12 {
             let verb = ["cat", "verify", "ls"][round % 3];
@@ -50,7 +52,7 @@ fn the_writer_is_not_disturbed_and_all_is_consistent() {
                 seen = lines;
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stop_at_end);
         writer.join().unwrap()
     });
     assert!(written > 0);
@@ -61,6 +63,14 @@ fn the_writer_is_not_disturbed_and_all_is_consistent() {
     );
     store.close().unwrap();
     assert_eq!(run("verify", &root, &[]).code, 0);
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

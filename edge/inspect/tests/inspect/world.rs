@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use efd_shared_avro::{Value, encode_values};
 use efd_shared_model::block::Codec;
@@ -211,7 +212,8 @@ fn parked(n: u8) -> SealedBlock {
 /// events, a loss, a parked sample. 60 + 60 records of telemetry, 8 events.
 pub fn write(root: &Path) -> Store {
     let options = Options {
-        segment_bytes_max: 12_000,
+        segment_bytes_max: 3_000,
+        segment_age_max: Duration::from_secs(86_400),
         reserve_bytes: 0,
         ..Options::default()
     };

@@ -201,7 +201,7 @@ impl SegmentWriter {
     }
 
     /// Makes it one file that never changes again. `last`: rows behind it belong to a commit that was reported as
-    /// failed and has been repeated in another segment.
+    /// failed and has been repeated in another segment, and so do the values set with them.
     pub(crate) fn finish(
         self,
         disk: &Disk,
@@ -227,6 +227,7 @@ pub(crate) fn finish(
         let transaction = connection.unchecked_transaction().map_err(&wrong)?;
         transaction
             .execute("DELETE FROM blocks WHERE ?1 < position", [last.0])
+            .and_then(|_| transaction.execute("DELETE FROM state WHERE ?1 < through", [last.0]))
             .and_then(|_| {
                 transaction.execute(
                     "UPDATE segment SET closed = ?1, summary = ?2",

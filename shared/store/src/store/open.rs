@@ -5,7 +5,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use efd_shared_model::UtcNanos;
+use efd_shared_model::{RangeSet, UtcNanos};
 
 use super::{LaneWriter, POSITION_MAX, Store};
 use crate::catalogue::{Catalogue, LaneLog, Shared};
@@ -60,6 +60,7 @@ impl Store {
             reserve,
             lanes,
             unfinished,
+            removed: BTreeSet::new(),
             epochs: BTreeMap::new(),
             acked,
             unsaved: BTreeSet::new(),
@@ -163,7 +164,7 @@ impl<'a> Opening<'a> {
                 self.disk.open_writer(path)
             })?;
             let is_newest = log.segments.is_empty() && !end_unknown;
-            let Some(info) = self.take(found, &path, entry, is_newest, &mut log, &mut writer)?
+            let Some(info) = self.take(found, &path, entry, is_newest, &mut writer)?
             else {
                 // Of an unreadable segment that nothing follows, and that was not closed, the end is not known.
                 let aside = self
@@ -191,7 +192,7 @@ impl<'a> Opening<'a> {
         }
         for Entry { info, leaving } in entries.into_values() {
             log.head = log.head.max(info.last);
-            self.meta.drop_segment(&info.key)?;
+            self.meta.drop_segment(&info.key, false)?;
             if !leaving {
                 self.recovery.missing.push(info);
             }
@@ -214,7 +215,6 @@ impl<'a> Opening<'a> {
         path: &Path,
         entry: Option<Entry>,
         is_newest: bool,
-        log: &mut LaneLog,
         lane: &mut LaneWriter,
     ) -> Result<Option<SegmentInfo>, StoreError> {
         let (connection, mut info, contents) = match found {
@@ -228,7 +228,7 @@ impl<'a> Opening<'a> {
             Found::Unreadable(reason) => {
                 let moved_to = self.disk.set_aside(self.root, path)?;
                 if let Some(entry) = &entry {
-                    self.meta.drop_segment(&entry.info.key)?;
+                    self.meta.drop_segment(&entry.info.key, false)?;
                 }
                 self.recovery.set_aside.push(SetAside {
                     file: path.to_owned(),
@@ -238,13 +238,11 @@ impl<'a> Opening<'a> {
                 });
                 return Ok(None);
             }
-            Found::Closed(connection, info, states) => {
-                merge(log, states);
+            Found::Closed(connection, info) => {
                 self.adopt(&connection, &info.key);
                 (connection, info, None)
             }
-            Found::Open(connection, info, states) => {
-                merge(log, states);
+            Found::Open(connection, info) => {
                 self.adopt(&connection, &info.key);
                 if is_newest && info.contents.stored_bytes() < self.options.segment_bytes_max {
                     let (begun, id) = (info.created, info.key.id);
@@ -255,8 +253,7 @@ impl<'a> Opening<'a> {
                 let contents = info.contents.clone();
                 (connection, info, Some(contents))
             }
-            Found::Damaged(connection, info, states, scan) => {
-                merge(log, states);
+            Found::Damaged(connection, info, scan) => {
                 self.adopt(&connection, &info.key);
                 self.recovery.damaged.push(DamagedSegment {
                     key: info.key.clone(),
@@ -281,6 +278,8 @@ impl<'a> Opening<'a> {
                     error = &error as &dyn std::error::Error,
                     "Closing a recovered segment failed; it is tried again"
                 );
+                // What it says of itself may still be in its WAL.
+                info.state = SegmentState::Open;
                 self.unfinished.insert(info.key.clone());
             }
         }
@@ -298,33 +297,28 @@ impl<'a> Opening<'a> {
         }
     }
 
-    /// Where the newest segment was not opened, the values of the lane are still to be read from it.
-    fn read_states(&self, log: &mut LaneLog) {
-        for info in log.segments.values().rev() {
-            if !log.states.is_empty() || info.state == SegmentState::Open {
-                return;
-            }
-            let path = self.root.join("segments").join(info.key.lane.as_str());
-            let read = self
-                .disk
-                .open_reader(&path.join(info.key.file_name()), Access::Immutable);
-            match read.map(|connection| recover::states(&connection)) {
-                Ok(Ok(states)) => {
-                    log.states = states;
-                    return;
-                }
-                Ok(Err(_)) | Err(_) => {
-                    tracing::warn!(segment = %info.key, "Reading the values of a segment failed");
-                }
+    fn read_states(&mut self, log: &mut LaneLog) {
+        let (states, passed_over) = recover::newest_states(log.segments.values(), |info| {
+            let access = match info.state {
+                SegmentState::Open => Access::Live,
+                SegmentState::Closed => Access::Immutable,
+            };
+            let folder = self.root.join("segments").join(info.key.lane.as_str());
+            let path = folder.join(info.key.file_name());
+            self.disk.open_reader(&path, access)
+        });
+        log.states = states;
+        for (key, reason) in passed_over {
+            if self.recovery.damaged.iter().all(|damaged| damaged.key != key) {
+                self.recovery.damaged.push(DamagedSegment {
+                    key,
+                    positions: RangeSet::new(),
+                    numbers: BTreeMap::new(),
+                    reason,
+                    lost_tail: false,
+                });
             }
         }
-    }
-}
-
-/// Those of newer segments are there already.
-fn merge(log: &mut LaneLog, states: crate::segment::writer::States) {
-    for (key, value) in states {
-        log.states.entry(key).or_insert(value);
     }
 }
 

@@ -6,8 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use efd_tests_e2e::{Account, Feed, Network, Rig, RigOptions, Sim};
+use efd_tests_testkit::install::Installer;
 use efd_tests_testkit::netns::Namespace;
 use efd_tests_testkit::process;
+use efd_tests_testkit::python::run_json;
 use efd_tests_testkit::tmp::WorkDir;
 
 pub(crate) use efd_tests_testkit::wait_until;
@@ -220,39 +222,47 @@ impl Setup {
         account
     }
 
-    /// Compares every value by readers that share no code with us; needs the Python that `cargo xtask test` installs.
-    pub(crate) fn check_values(&self, store: &str) {
-        let Some(python) = std::env::var_os("EFD_PYTHON") else {
-            efd_tests_testkit::skip(
-                "values",
-                &"EFD_PYTHON names no interpreter; `cargo xtask test` installs one",
-            );
-            return;
-        };
-        let mut command = self.rig.system_command(Path::new(&python));
-        command
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("checkers/values.py"))
-            .arg(self.rig.oracle());
+    /// Compares every value by readers that share no code with us, and gives what they counted.
+    pub(crate) fn check_values(&self, store: &str) -> serde_json::Value {
+        let result = self.compare_values(store);
+        println!("{store}: {result}");
+        let number = |key: &str| result[key].as_u64().unwrap();
+        for key in ["missing", "duplicate", "unexpected", "mismatched"] {
+            assert_eq!(number(key), 0, "{key} in {result}");
+        }
+        assert_eq!(
+            number("compared") + number("lost"),
+            number("published"),
+            "{result}"
+        );
+        result
+    }
+
+    /// What `checkers/values.py` counts.
+    pub(crate) fn compare_values(&self, store: &str) -> serde_json::Value {
+        let mut command = self.python("values.py");
+        command.arg(self.rig.oracle());
         match (store, &self.has_feed) {
             ("kafka", Some(feed)) => {
                 command.args(["kafka", &feed.brokers, &feed.registry, "summit"])
             }
             _ => command.arg(store).arg(self.rig.lake()),
         };
-        let captured = process::run(command, Duration::from_secs(600)).unwrap();
-        assert!(captured.status.success(), "{}", captured.stderr);
-        let line = captured
-            .stdout
-            .lines()
-            .last()
-            .unwrap_or_default()
-            .to_owned();
-        println!("{store}: {line}");
-        let result: serde_json::Value = serde_json::from_str(&line).unwrap();
-        for key in ["missing", "duplicate", "unexpected", "mismatched"] {
-            assert_eq!(result[key].as_u64(), Some(0), "{key} in {line}");
-        }
-        assert_eq!(result["compared"], result["published"], "{line}");
+        run_json(command, Duration::from_secs(600)).unwrap()
+    }
+
+    /// A program of `checkers/`, to be run inside the rig's network.
+    pub(crate) fn python(&self, script: &str) -> std::process::Command {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("checkers")
+            .join(script);
+        let python = Installer::new().unwrap().python().unwrap();
+        self.rig.in_place(python.command(script))
+    }
+
+    /// The IDL file of a component of the project's own.
+    pub(crate) fn lab_file(component: &str) -> PathBuf {
+        lab_idl().join(format!("sal_revCoded_{component}.idl"))
     }
 
     pub(crate) fn finish(self) {

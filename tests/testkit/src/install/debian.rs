@@ -29,7 +29,13 @@ impl Group {
                 Need::Cmake,
                 Need::Libclang,
             ],
-            Self::Services => &[Need::Java, Need::Maven, Need::PythonVenv, Need::Ip],
+            Self::Services => &[
+                Need::Java,
+                Need::Maven,
+                Need::PythonVenv,
+                Need::Ip,
+                Need::Ext4,
+            ],
         }
     }
 }
@@ -46,6 +52,7 @@ pub(super) enum Need {
     Maven,
     PythonVenv,
     Ip,
+    Ext4,
 }
 
 impl Need {
@@ -60,6 +67,7 @@ impl Need {
             Self::Maven => "Maven",
             Self::PythonVenv => "Python 3.11 or newer with venv",
             Self::Ip => "ip (iproute2)",
+            Self::Ext4 => "mkfs.ext4, mount and fsfreeze",
         }
     }
 
@@ -74,6 +82,7 @@ impl Need {
             Self::Maven => &["maven"],
             Self::PythonVenv => &["python3-venv"],
             Self::Ip => &["iproute2"],
+            Self::Ext4 => &["e2fsprogs", "mount", "util-linux"],
         }
     }
 
@@ -93,14 +102,17 @@ impl Need {
                 .is_some_and(|major| major >= 17),
             Self::Maven => succeeds("mvn", &["--version"]),
             Self::PythonVenv => venv::base_interpreter().is_some(),
-            Self::Ip => {
-                ["/usr/sbin/ip", "/sbin/ip"]
-                    .iter()
-                    .any(|path| Path::new(path).exists())
-                    || succeeds("ip", &["-V"])
-            }
+            Self::Ip => in_sbin("ip") || succeeds("ip", &["-V"]),
+            Self::Ext4 => ["mkfs.ext4", "fsfreeze"].into_iter().all(in_sbin),
         }
     }
+}
+
+/// Whose folders are not in every user's PATH.
+fn in_sbin(program: &str) -> bool {
+    ["/usr/sbin", "/sbin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(program).exists())
 }
 
 /// Installs what of `needs` is missing.

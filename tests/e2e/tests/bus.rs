@@ -1,0 +1,146 @@
+//! The bus is not harmed: while we stand still, take nothing or die, a second reader of the same publishers, of another
+//! make, gets every sample.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where it fails, in its helpers too"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Options, Setup, exclusive};
+use efd_tests_e2e::Sim;
+use efd_tests_testkit::process::{Daemon, Signal};
+use efd_tests_testkit::volume::Volume;
+use serde_json::Value;
+
+const SETTLE: Duration = Duration::from_secs(90);
+/// The lease of our participant is 2 s; a writer notices its end up to a second later, and resends what it held back.
+const SILENCE_MAX: f64 = 4.5;
+
+struct Bench {
+    setup: Setup,
+    listener: Daemon,
+}
+
+impl Bench {
+    /// A publisher of 400 samples a second, our edge, and the healthy reader; all matched and flowing.
+    fn start(setup: Setup, seconds: u32) -> Self {
+        let mut setup = setup;
+        setup.start();
+        let mut command = setup.python("sal_bus.py");
+        command.arg("listen").arg(Setup::lab_file("LabWeather"));
+        let mut listener = Daemon::start(
+            "listener",
+            command,
+            &setup.rig.folder().join("listener.log"),
+        )
+        .unwrap();
+        listener
+            .wait_for_line("listening", Duration::from_secs(60))
+            .unwrap();
+        // So that every writer has the listener, too, before the first sample.
+        std::thread::sleep(Duration::from_secs(2));
+        setup
+            .rig
+            .start_sim(&Sim {
+                seconds,
+                rate: 400,
+                more: Vec::new(),
+            })
+            .unwrap();
+        setup.wait_for_samples(800);
+        Self { setup, listener }
+    }
+
+    /// What the healthy reader got.
+    fn verdict(&mut self) -> Value {
+        self.setup.end_of_sim();
+        self.listener.stop(Duration::from_secs(30)).unwrap();
+        let said = self.listener.log().tail(1);
+        let verdict: Value = serde_json::from_str(said.trim()).unwrap();
+        println!("healthy reader: {verdict}");
+        assert!(verdict["samples"].as_u64() > Some(500), "{verdict}");
+        assert_eq!(verdict["missing"], 0, "{verdict}");
+        assert!(
+            verdict["longest_silence"].as_f64() < Some(SILENCE_MAX),
+            "{verdict}"
+        );
+        verdict
+    }
+
+    fn end(mut self) -> Setup {
+        self.setup.rig.drain(SETTLE).unwrap();
+        self.setup.rig.stop().unwrap();
+        self.setup
+    }
+}
+
+/// Neither disk nor link takes anything for a minute: samples wait in memory, and nothing is lost.
+#[test]
+fn a_stalled_disk_and_link_harm_nobody() {
+    let _turn = exclusive();
+    let setup = Setup::new("stalled");
+    let mut volume = match Volume::mount(&setup.rig.buffer(), 512 << 20) {
+        Ok(volume) => volume,
+        Err(error) => return efd_tests_testkit::skip("stalled disk", &error),
+    };
+    let mut bench = Bench::start(setup, 75);
+    volume.freeze().unwrap();
+    bench.setup.rig.relay().cut();
+    std::thread::sleep(Duration::from_secs(60));
+    volume.thaw().unwrap();
+    bench.setup.rig.relay().heal();
+    bench.verdict();
+    let setup = bench.end();
+    let account = setup.law();
+    assert_eq!(account.lost, 0, "{}", account.summary());
+    drop(volume);
+    setup.finish();
+}
+
+/// Stopped for five times the lease; we notice, join anew and read on.
+#[test]
+fn a_stopped_edge_harms_nobody() {
+    let _turn = exclusive();
+    let mut bench = Bench::start(Setup::new("bus-stopped"), 25);
+    bench
+        .setup
+        .rig
+        .edge()
+        .unwrap()
+        .signal(Signal::Stop)
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(10));
+    bench
+        .setup
+        .rig
+        .edge()
+        .unwrap()
+        .signal(Signal::Continue)
+        .unwrap();
+    let before = bench.setup.edge_number("/samples/recorded");
+    bench.setup.wait_for_samples(before + 400);
+    bench.verdict();
+    assert!(bench.setup.edge_number("/bus/participant_restarts") >= 1);
+    let setup = bench.end();
+    setup.law();
+    setup.finish();
+}
+
+#[test]
+fn a_killed_edge_harms_nobody() {
+    let _turn = exclusive();
+    let mut bench = Bench::start(Setup::with(Options::new("bus-killed")), 20);
+    bench.setup.rig.edge().unwrap().kill9().unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    bench.setup.rig.start_edge().unwrap();
+    bench.verdict();
+    let setup = bench.end();
+    setup.law();
+    setup.finish();
+}

@@ -1,0 +1,127 @@
+//! Publishers that are not ours: Eclipse's Python binding with types of its own, and what no component of the corpus has.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where it fails, in its helpers too"
+)]
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::{Options, Setup, exclusive};
+use efd_tests_e2e::Sim;
+use efd_tests_testkit::process;
+use efd_tests_testkit::python::run_json;
+
+const SETTLE: Duration = Duration::from_secs(90);
+
+fn own_idl() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("idl")
+}
+
+/// Keyed and keyless, commands, events, telemetry, two instances; published, and later compared, without our code.
+#[test]
+fn values_of_a_foreign_publisher_arrive_to_the_bit() {
+    let _turn = exclusive();
+    for component in ["LabWeather", "LabMirror", "LabMount"] {
+        let mut setup = Setup::with(Options::new("foreign"));
+        setup.start();
+        let mut command = setup.python("sal_bus.py");
+        command
+            .arg("publish")
+            .arg(Setup::lab_file(component))
+            .arg(setup.rig.oracle());
+        let captured = process::run(command, Duration::from_secs(120)).unwrap();
+        assert!(captured.status.success(), "{}", captured.stderr);
+        setup.rig.drain(SETTLE).unwrap();
+        setup.rig.stop().unwrap();
+        let account = setup.law();
+        assert_eq!(account.lost, 0, "{}", account.summary());
+        setup.check_values("lake");
+        setup.check_values("pandas");
+        setup.finish();
+    }
+}
+
+/// On both sides of the leap second of 2016-12-31, and today: `private_efdStamp` is the UTC that astropy gives.
+#[test]
+fn efd_stamps_agree_with_astropy() {
+    let _turn = exclusive();
+    let mut setup = Setup::new("astropy");
+    setup.start();
+    let stamps = setup.rig.folder().join("stamps.json");
+    let mut command = setup.python("stamps.py");
+    command.arg("make").arg(&stamps);
+    let made = run_json(command, Duration::from_secs(60)).unwrap();
+    assert!(made["stamps"].as_u64() > Some(20), "{made}");
+    let mut command = setup.python("sal_bus.py");
+    command
+        .arg("publish")
+        .arg(Setup::lab_file("LabWeather"))
+        .arg(setup.rig.oracle())
+        .arg("--stamps")
+        .arg(&stamps);
+    let captured = process::run(command, Duration::from_secs(120)).unwrap();
+    assert!(captured.status.success(), "{}", captured.stderr);
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.stop().unwrap();
+    let mut command = setup.python("stamps.py");
+    command.arg("check").arg(&stamps).arg(setup.rig.lake());
+    let checked = run_json(command, Duration::from_secs(60)).unwrap();
+    println!("{checked}");
+    assert!(checked["compared"].as_u64() > Some(100), "{checked}");
+    assert_eq!(checked["wrong"], serde_json::json!([]), "{checked}");
+    setup.finish();
+}
+
+/// Runs the project's own strange types through, and gives what the edge had counted.
+fn own_types(topic: &str) -> serde_json::Value {
+    let mut setup = Setup::with(Options {
+        idl: vec![own_idl()],
+        ..Options::new("own-types")
+    });
+    setup.start();
+    let more = ["--values", "--extreme", "--topic", topic];
+    setup.run_sim(&Sim {
+        seconds: 5,
+        rate: 40,
+        more: more.map(str::to_owned).to_vec(),
+    });
+    setup.rig.drain(SETTLE).unwrap();
+    let status = setup.rig.edge_status().unwrap();
+    setup.rig.stop().unwrap();
+    let account = setup.law();
+    assert_eq!(account.lost, 0, "{}", account.summary());
+    setup.check_values("lake");
+    setup.check_values("pandas");
+    setup.finish();
+    status
+}
+
+#[test]
+fn a_sample_of_115872_bytes_arrives_to_the_bit() {
+    let _turn = exclusive();
+    let status = own_types("LabBig_huge");
+    let number = |path: &str| {
+        status
+            .pointer(path)
+            .and_then(|value| value.as_u64())
+            .unwrap()
+    };
+    // With the encapsulation header of 4 bytes.
+    assert_eq!(
+        number("/samples/received_bytes"),
+        115_876 * number("/samples/received")
+    );
+}
+
+/// `LabOldID` for the index, `private_host`, no identity, structs without a revision code, octal and hex constants.
+#[test]
+fn the_older_generation_arrives_to_the_bit() {
+    let _turn = exclusive();
+    own_types("LabOld_");
+}
