@@ -87,6 +87,23 @@ fn authority(folder: &Path, command: CaCommand) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// `records 12, commits 3`: what a person reads.
+fn one_line(section: &Json) -> String {
+    let text = |value: &Json| match value {
+        Json::String(text) => text.clone(),
+        Json::Null => "-".to_owned(),
+        Json::Object(_) | Json::Array(_) | Json::Bool(_) | Json::Number(_) => value.to_string(),
+    };
+    match section.as_object() {
+        Some(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{} {}", name.replace('_', " "), text(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        None => text(section),
+    }
+}
+
 /// Every part is tried, whatever the ones before said.
 fn check(config: &Config) -> Result<Exit> {
     let mut exit = Exit::Ok;
@@ -160,7 +177,7 @@ fn status(config: &Config, as_json: bool) -> Result<Exit> {
         say(&status.to_string());
     } else {
         for section in ["version", "ingest", "log", "lake", "feed", "certificate"] {
-            say(&format!("{section:<12}{}", status[section]));
+            say(&format!("{section:<12}{}", one_line(&status[section])));
         }
         say(&format!(
             "edges       {}",

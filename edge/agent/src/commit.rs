@@ -128,6 +128,9 @@ impl Committer {
                 maintained = now;
                 self.store.maintain(now);
                 self.meters.observe_store(&self.store, CENTRE);
+                let bytes_max = self.options.policy.bytes_max;
+                self.meters
+                    .observe_clock(self.clock.state(), bytes_max, now);
             }
             if now.since(retained) >= RETAIN_EVERY_NS || now < retained {
                 retained = now;
@@ -161,6 +164,7 @@ impl Committer {
                 return;
             }
         }
+        self.meters.losses_named(&batch.losses, utc_now());
     }
 
     /// With its own streams; once.

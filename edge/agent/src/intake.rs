@@ -47,7 +47,6 @@ pub struct IntakeCounters {
     pub implausible_stamps: u64,
     /// Texts taken as ISO-8859-1.
     pub latin1_texts: u64,
-    pub losses: u64,
 }
 
 /// A publisher's clock may be this far ahead of ours.
@@ -308,7 +307,7 @@ impl Intake {
     /// Puts a loss into the next commit.
     pub fn name_loss(&mut self, loss: &Loss, now: UtcNanos) {
         record_loss(&mut self.batch.lane(LaneKind::Losses).builder, loss, now);
-        self.counters.losses += 1;
+        self.batch.losses.push((loss.reason, named_samples(loss)));
     }
 
     fn gap(
@@ -372,6 +371,11 @@ fn ours(now: UtcNanos) -> RecordStamps {
         latin1: false,
         instance: None,
     }
+}
+
+/// A loss whose count is not known counts as one.
+pub fn named_samples(loss: &Loss) -> u64 {
+    u64::try_from(loss.count).unwrap_or(1)
 }
 
 /// Adds a loss to a block of the lane `losses`.

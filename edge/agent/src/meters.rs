@@ -1,17 +1,21 @@
 //! What the daemon counts: one set of numbers for `/metrics`, `/status` and the log.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use efd_edge_dds::RingCounters;
-use efd_shared_model::{SealedBlock, UtcNanos};
+use efd_shared_model::{ClockState, LossReason, SealedBlock, UtcNanos};
 use efd_shared_store::Store;
 use efd_shared_wire::edge::EdgeCounters;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
 
 use crate::intake::IntakeCounters;
+use crate::ledger::{LossesOfTheDay, Rate};
 
 /// Gauges that follow another thread's counters.
 type Count = Gauge<u64, AtomicU64>;
@@ -39,7 +43,8 @@ pub struct Meters {
     // The buffer.
     pub store_errors: Counter,
     pub segments_removed: Counter,
-    pub losses_named: Counter,
+    loss_samples: Family<Reason, Counter>,
+    spans: Mutex<Spans>,
     blocks: Counter,
     block_bytes: Counter,
     commit_seconds: Gauge<f64, AtomicU64>,
@@ -60,6 +65,20 @@ pub struct Meters {
     /// When the oldest segment with something unacknowledged was begun, ns UTC; 0: none.
     unacked_since: AtomicI64,
     held_records: Count,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// What is told over a time.
+#[derive(Debug, Default)]
+struct Spans {
+    losses: LossesOfTheDay,
+    commits: Rate,
+    clock: ClockState,
+    bytes_max: u64,
 }
 
 impl Meters {
@@ -172,11 +191,6 @@ impl Meters {
             "Segments removed by retention",
             &self.segments_removed,
         );
-        counter(
-            "losses_named",
-            "Losses named by the buffer",
-            &self.losses_named,
-        );
         counter("blocks_committed", "Blocks made durable", &self.blocks);
         counter("blocks_committed_bytes", "Their bytes", &self.block_bytes);
         counter(
@@ -188,6 +202,11 @@ impl Meters {
             "blocks_unreadable",
             "Blocks of the buffer that could not be read",
             &self.blocks_unreadable,
+        );
+        registry.register(
+            "loss_samples",
+            "Samples named as lost, by reason; a loss of unknown count as one",
+            self.loss_samples.clone(),
         );
         registry.register(
             "commit_seconds",
@@ -274,6 +293,27 @@ impl Meters {
         }
     }
 
+    /// Durable in the lane `losses`.
+    pub fn losses_named(&self, losses: &[(LossReason, u64)], now: UtcNanos) {
+        for &(reason, samples) in losses {
+            let label = Reason {
+                reason: reason.as_str(),
+            };
+            self.loss_samples.get_or_create(&label).inc_by(samples);
+            self.spans().losses.add(reason, samples, now);
+        }
+    }
+
+    pub fn observe_clock(&self, clock: ClockState, bytes_max: u64, now: UtcNanos) {
+        let mut spans = self.spans();
+        spans.commits.look(self.block_bytes.get(), now);
+        (spans.clock, spans.bytes_max) = (clock, bytes_max);
+    }
+
+    fn spans(&self) -> std::sync::MutexGuard<'_, Spans> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn oldest_unacked_age_ns(&self) -> u64 {
         match self.unacked_since.load(Ordering::Relaxed) {
             0 => 0,
@@ -289,6 +329,15 @@ impl Meters {
 
     /// The body of `/status`.
     pub fn status(&self) -> Json {
+        let mut spans = self.spans();
+        let losses = spans.losses.sum(efd_shared_daemon::clock::utc_now());
+        let losses: serde_json::Map<_, _> = losses
+            .iter()
+            .map(|(reason, samples)| (reason.to_string(), (*samples).into()))
+            .collect();
+        let left = spans.bytes_max.saturating_sub(self.backlog_bytes());
+        let rate = spans.commits.per_second().filter(|rate| *rate > 0.0);
+        let clock = spans.clock;
         json!({
             "bus": {
                 "participants": self.participants.get(), "writers": self.writers.get(), "readers": self.readers.get(),
@@ -303,7 +352,14 @@ impl Meters {
                 "bytes": self.buffer_bytes.get(), "segments": self.segments.get(), "blocks_committed": self.blocks.get(),
                 "unacknowledged_blocks": self.unacked_blocks.get(), "backlog_bytes": self.backlog_bytes(),
                 "acknowledged_records": self.held_records.get() - self.unacked_records.get().min(self.held_records.get()), "store_errors": self.store_errors.get(),
-                "commit_seconds": self.commit_seconds.get(),
+                "commit_seconds": self.commit_seconds.get(), "bytes_max": spans.bytes_max,
+                // Without a link, at the rate of the last ten minutes.
+                "hours_left": rate.map(|rate| left as f64 / rate / 3600.0),
+            },
+            "losses_of_last_day": losses,
+            "clock": {
+                "source": format!("{:?}", clock.source), "tai_minus_utc": clock.tai_offset,
+                "tai_from": format!("{:?}", clock.tai_origin), "error_seconds": clock.error.map(|ns| ns as f64 / 1e9),
             },
             "link": {
                 "state": if self.streaming.get() == 1 { "streaming" } else { "offline" },

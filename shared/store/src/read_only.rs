@@ -216,10 +216,9 @@ impl Looking<'_> {
         log.states = states;
         for (key, reason) in passed_over {
             let path = path(&key);
-            let is_known = self
-                .notices
-                .iter()
-                .any(|notice| matches!(notice, Notice::Damaged { path: known, .. } if *known == path));
+            let is_known = self.notices.iter().any(
+                |notice| matches!(notice, Notice::Damaged { path: known, .. } if *known == path),
+            );
             // The writer may have removed it meanwhile.
             if !is_known && path.exists() {
                 self.notices.push(Notice::Damaged { path, reason });

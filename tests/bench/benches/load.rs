@@ -59,19 +59,12 @@ fn main() -> Result<()> {
         Ok(namespace) => Network::Namespace(namespace),
         Err(_) => Network::Loopback { domain: 90 },
     };
-    let mut rig = Rig::new(RigOptions {
-        folder: folder.path().to_owned(),
-        programs,
-        idl: vec![idl.clone()],
-        edge_idl: vec![idl],
+    let mut rig = Rig::new(RigOptions::new(
+        folder.path(),
+        &programs,
+        vec![idl],
         network,
-        feed: None,
-        edge_settings: String::new(),
-        buffer_settings: String::new(),
-        central_settings: String::new(),
-        edge_sabotage: Vec::new(),
-        central_sabotage: Vec::new(),
-    })?;
+    ))?;
     rig.start_central()?;
     rig.start_edge()?;
     let mut more = vec![

@@ -160,6 +160,8 @@ def from_kafka(account, folder, brokers, registry, site):
             "group.id": "checker",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
+            # A change of topics waits for the fetch that is under way.
+            "fetch.wait.max.ms": 10,
         }
     )
     present = consumer.list_topics(timeout=30).topics

@@ -43,13 +43,30 @@ pub struct RigOptions {
     pub edge_idl: Vec<PathBuf>,
     pub network: Network,
     pub feed: Option<Feed>,
-    /// Lines added to the edge's and the centre's configuration.
-    pub edge_settings: String,
-    pub buffer_settings: String,
-    pub central_settings: String,
+    /// `KEY=VALUE`, over what the configuration files say.
+    pub edge_settings: Vec<String>,
+    pub central_settings: Vec<String>,
     /// Promises to break on purpose; the programs must be built for it.
     pub edge_sabotage: Vec<String>,
     pub central_sabotage: Vec<String>,
+}
+
+impl RigOptions {
+    /// Publisher and edge have the same IDL files; no feed; defaults.
+    pub fn new(folder: &Path, programs: &Path, idl: Vec<PathBuf>, network: Network) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            programs: programs.to_owned(),
+            edge_idl: idl.clone(),
+            idl,
+            network,
+            feed: None,
+            edge_settings: Vec::new(),
+            central_settings: Vec::new(),
+            edge_sabotage: Vec::new(),
+            central_sabotage: Vec::new(),
+        }
+    }
 }
 
 /// What is published.
@@ -158,12 +175,10 @@ impl Rig {
             .arg("--config")
             .arg(self.central_config())
             .args(["--log", "json"]);
-        command.args(
-            self.options
-                .central_sabotage
-                .iter()
-                .flat_map(|word| ["--sabotage", word]),
-        );
+        let settings = self.options.central_settings.iter();
+        command.args(settings.flat_map(|setting| ["--set", setting]));
+        let sabotage = self.options.central_sabotage.iter();
+        command.args(sabotage.flat_map(|word| ["--sabotage", word]));
         let mut daemon = Daemon::start(
             "efd-central",
             command,
@@ -186,12 +201,10 @@ impl Rig {
             .arg("--config")
             .arg(self.edge_config())
             .args(["--log", "json"]);
-        command.args(
-            self.options
-                .edge_sabotage
-                .iter()
-                .flat_map(|word| ["--sabotage", word]),
-        );
+        let settings = self.options.edge_settings.iter();
+        command.args(settings.flat_map(|setting| ["--set", setting]));
+        let sabotage = self.options.edge_sabotage.iter();
+        command.args(sabotage.flat_map(|word| ["--sabotage", word]));
         let mut daemon = Daemon::start("efd-edge", command, &self.options.folder.join("edge.log"))?;
         self.options.network.run(|| {
             daemon.wait_for_http(&format!("http://{}/readyz", self.edge_http), READY_WITHIN)
@@ -410,8 +423,8 @@ impl Rig {
         });
         format!(
             "listen = \"{quic}\"\ncertificates = \"{folder}/certificates\"\npath = \"{folder}/central\"\n\
-             [http]\nlisten = \"{}\"\n[lake]\npath = \"{folder}/lake\"\ncommit_every = \"5s\"\n{feed}{}",
-            self.central_http, self.options.central_settings
+             [http]\nlisten = \"{}\"\n[lake]\npath = \"{folder}/lake\"\ncommit_every = \"5s\"\n{feed}",
+            self.central_http
         )
     }
 
@@ -431,12 +444,10 @@ impl Rig {
         };
         format!(
             "site = \"{SITE}\"\ncentre = \"{}\"\ninterface = \"lo\"\ncertificates = \"{folder}/certificates\"\n\
-             [dds]\nidl = [{}]\n{dds}[buffer]\npath = \"{folder}/buffer\"\n{}[http]\nlisten = \"{}\"\n{}",
+             [dds]\nidl = [{}]\n{dds}[buffer]\npath = \"{folder}/buffer\"\n[http]\nlisten = \"{}\"\n",
             self.relay.address(),
             idl.join(", "),
-            self.options.buffer_settings,
-            self.edge_http,
-            self.options.edge_settings
+            self.edge_http
         )
     }
 }

@@ -27,10 +27,20 @@ struct Bench {
     listener: Daemon,
 }
 
+/// Our edge, and the publisher's largest samples beside those that the healthy reader takes.
+fn setup(name: &'static str, edge_settings: &[&str]) -> Setup {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("idl");
+    Setup::with(Options {
+        idl: vec![own, common::lab_idl()],
+        edge_settings: edge_settings.iter().copied().map(str::to_owned).collect(),
+        ..Options::new(name)
+    })
+}
+
 impl Bench {
-    /// A publisher of 400 samples a second, our edge, and the healthy reader; all matched and flowing.
-    fn start(setup: Setup, seconds: u32) -> Self {
-        let mut setup = setup;
+    /// A publisher of 2 MB a second, our edge, and the healthy reader; all matched and flowing. So many bytes that a
+    /// reader who acknowledges nothing fills the writer's memory within a second, and then holds up all others.
+    fn start(mut setup: Setup, seconds: u32) -> Self {
         setup.start();
         let mut command = setup.python("sal_bus.py");
         command.arg("listen").arg(Setup::lab_file("LabWeather"));
@@ -49,11 +59,13 @@ impl Bench {
             .rig
             .start_sim(&Sim {
                 seconds,
-                rate: 400,
-                more: Vec::new(),
+                rate: 180,
+                more: ["--topic", "LabBig_huge", "--topic", "LabWeather_"]
+                    .map(str::to_owned)
+                    .to_vec(),
             })
             .unwrap();
-        setup.wait_for_samples(800);
+        setup.wait_for_samples(400);
         Self { setup, listener }
     }
 
@@ -65,12 +77,20 @@ impl Bench {
         let verdict: Value = serde_json::from_str(said.trim()).unwrap();
         println!("healthy reader: {verdict}");
         assert!(verdict["samples"].as_u64() > Some(500), "{verdict}");
-        assert_eq!(verdict["missing"], 0, "{verdict}");
-        assert!(
-            verdict["longest_silence"].as_f64() < Some(SILENCE_MAX),
-            "{verdict}"
-        );
         verdict
+    }
+
+    fn check(&mut self) {
+        let verdict = self.verdict();
+        assert_eq!(verdict["missing"], 0, "{verdict}");
+        assert!(silence(&verdict) < SILENCE_MAX, "{verdict}");
+    }
+
+    fn stop_for_10_s(&mut self) {
+        let edge = self.setup.rig.edge().unwrap();
+        edge.signal(Signal::Stop).unwrap();
+        std::thread::sleep(Duration::from_secs(10));
+        edge.signal(Signal::Continue).unwrap();
     }
 
     fn end(mut self) -> Setup {
@@ -84,7 +104,7 @@ impl Bench {
 #[test]
 fn a_stalled_disk_and_link_harm_nobody() {
     let _turn = exclusive();
-    let setup = Setup::new("stalled");
+    let setup = setup("stalled", &[]);
     let mut volume = match Volume::mount(&setup.rig.buffer(), 512 << 20) {
         Ok(volume) => volume,
         Err(error) => return efd_tests_testkit::skip("stalled disk", &error),
@@ -95,7 +115,7 @@ fn a_stalled_disk_and_link_harm_nobody() {
     std::thread::sleep(Duration::from_secs(60));
     volume.thaw().unwrap();
     bench.setup.rig.relay().heal();
-    bench.verdict();
+    bench.check();
     let setup = bench.end();
     let account = setup.law();
     assert_eq!(account.lost, 0, "{}", account.summary());
@@ -107,7 +127,7 @@ fn a_stalled_disk_and_link_harm_nobody() {
 #[test]
 fn a_stopped_edge_harms_nobody() {
     let _turn = exclusive();
-    let mut bench = Bench::start(Setup::new("bus-stopped"), 25);
+    let mut bench = Bench::start(setup("bus-stopped", &[]), 25);
     bench
         .setup
         .rig
@@ -124,23 +144,41 @@ fn a_stopped_edge_harms_nobody() {
         .signal(Signal::Continue)
         .unwrap();
     let before = bench.setup.edge_number("/samples/recorded");
-    bench.setup.wait_for_samples(before + 400);
-    bench.verdict();
+    bench.setup.wait_for_samples(before + 200);
+    bench.check();
     assert!(bench.setup.edge_number("/bus/participant_restarts") >= 1);
     let setup = bench.end();
     setup.law();
     setup.finish();
 }
 
+/// The lease is what spares the others: with a long one, standing still for 10 s silences them.
+#[test]
+fn a_long_lease_turns_it_red() {
+    let _turn = exclusive();
+    let mut bench = Bench::start(setup("bus-lease", &["dds.lease=60s"]), 25);
+    bench.stop_for_10_s();
+    let verdict = bench.verdict();
+    assert!(
+        silence(&verdict) >= SILENCE_MAX,
+        "nobody noticed: {verdict}"
+    );
+    bench.setup.finish();
+}
+
 #[test]
 fn a_killed_edge_harms_nobody() {
     let _turn = exclusive();
-    let mut bench = Bench::start(Setup::with(Options::new("bus-killed")), 20);
+    let mut bench = Bench::start(setup("bus-killed", &[]), 20);
     bench.setup.rig.edge().unwrap().kill9().unwrap();
     std::thread::sleep(Duration::from_secs(6));
     bench.setup.rig.start_edge().unwrap();
-    bench.verdict();
+    bench.check();
     let setup = bench.end();
     setup.law();
     setup.finish();
+}
+
+fn silence(verdict: &Value) -> f64 {
+    verdict["longest_silence"].as_f64().unwrap()
 }

@@ -55,6 +55,9 @@ pub(crate) struct Arguments {
     /// NaN, infinities, the ends of the integers, text that is not UTF-8.
     #[arg(long)]
     extreme: bool,
+    /// Every so many samples one is cut short on its way; it counts as published.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    truncate_every: Option<u64>,
     /// Folder for the oracle.
     #[arg(long)]
     oracle: PathBuf,
@@ -152,7 +155,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         &mut oracle,
         Duration::from_secs(arguments.seconds.into()),
     )?;
-    // A publisher that falls silent leaves no gap to see: each ends with one sample more.
+    // A publisher that falls silent leaves no gap to see: each ends with one whole sample more.
+    run.truncate_every = None;
     for source in &mut sources {
         for _ in 0..source.publishers.len() {
             run.one(source, &mut oracle)?;
@@ -353,6 +357,7 @@ struct Run {
     seed: u64,
     mix: Mix,
     leaps: LeapTable,
+    truncate_every: Option<u64>,
     published: u64,
     payload: Vec<u8>,
     pad: u64,
@@ -368,6 +373,7 @@ impl Run {
                 Mix::Plausible
             },
             leaps: LeapTable::built_in(),
+            truncate_every: arguments.truncate_every,
             published: 0,
             payload: Vec::new(),
             pad: arguments.seed,
@@ -447,6 +453,10 @@ impl Run {
             (*pad >> 56) as u8
         };
         cdr::encode(&source.topic.fields, &values, garbage, &mut self.payload);
+        let is_due = |every: u64| (self.published + 1).is_multiple_of(every);
+        if self.truncate_every.is_some_and(is_due) {
+            self.payload.truncate(self.payload.len() * 2 / 3);
+        }
         // A reliable writer whose readers are behind says so; the sample is not written until it says otherwise.
         while let Err(error) = source.writer.write_cdr(&self.payload, Some(utc.0)) {
             if !matches!(error, WriteError::Timeout(_)) {

@@ -70,19 +70,9 @@ pub(crate) fn as_test() -> Result<()> {
 
 fn show(arguments: &Arguments, programs: &Path) -> Result<Account> {
     let folder = prepare_folder(&arguments.dir)?;
-    let mut rig = Rig::new(RigOptions {
-        folder: folder.clone(),
-        programs: programs.to_owned(),
-        idl: vec![root().join("tests/sim/idl")],
-        edge_idl: vec![root().join("tests/sim/idl")],
-        network: Network::Loopback { domain: DOMAIN },
-        feed: None,
-        edge_settings: String::new(),
-        buffer_settings: String::new(),
-        central_settings: String::new(),
-        edge_sabotage: Vec::new(),
-        central_sabotage: Vec::new(),
-    })?;
+    let idl = vec![root().join("tests/sim/idl")];
+    let network = Network::Loopback { domain: DOMAIN };
+    let mut rig = Rig::new(RigOptions::new(&folder, programs, idl, network))?;
     say(&format!("everything lands in {}", folder.display()));
     rig.start_central()?;
     rig.start_edge()?;

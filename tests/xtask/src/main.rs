@@ -7,6 +7,8 @@ mod check;
 mod demo;
 mod project;
 mod test;
+#[cfg(test)]
+mod tidy;
 
 use clap::{Parser, Subcommand};
 

@@ -76,11 +76,16 @@ fn print(status: &Json) {
         text("/samples/dropped")
     ));
     say(&format!(
-        "buffer  {} bytes in {} segments, {} blocks not acknowledged ({} bytes)",
+        "buffer  {} of {} bytes in {} segments, {} blocks not acknowledged ({} bytes); {} left without a link",
         text("/buffer/bytes"),
+        text("/buffer/bytes_max"),
         text("/buffer/segments"),
         text("/buffer/unacknowledged_blocks"),
-        text("/buffer/backlog_bytes")
+        text("/buffer/backlog_bytes"),
+        status
+            .pointer("/buffer/hours_left")
+            .and_then(Json::as_f64)
+            .map_or_else(|| "?".to_owned(), |hours| format!("{hours:.1} h"))
     ));
     say(&format!(
         "link    {} to {}, {} failures, oldest unacknowledged {} s",
@@ -88,6 +93,27 @@ fn print(status: &Json) {
         text("/link/centre"),
         text("/link/failures"),
         text("/link/oldest_unacknowledged_seconds")
+    ));
+    let losses = status["losses_of_last_day"].as_object();
+    let losses: Vec<String> = losses
+        .into_iter()
+        .flatten()
+        .map(|(reason, samples)| format!("{samples} {reason}"))
+        .collect();
+    say(&format!(
+        "losses  {}",
+        if losses.is_empty() {
+            "none in the last day, or since the start".to_owned()
+        } else {
+            format!("in the last day, or since the start: {}", losses.join(", "))
+        }
+    ));
+    say(&format!(
+        "clock   {}, error {} s, TAI - UTC = {} s from {}",
+        text("/clock/source"),
+        text("/clock/error_seconds"),
+        text("/clock/tai_minus_utc"),
+        text("/clock/tai_from")
     ));
     say(&format!(
         "certificate expires in {} days",

@@ -11,7 +11,7 @@ use efd_shared_store::retention::{Lost, Step, Why, plan};
 use efd_shared_store::{Recovery, SegmentInfo, StoreError};
 
 use super::{CENTRE, Committer, Notice, lane_name};
-use crate::intake::record_loss;
+use crate::intake::{named_samples, record_loss};
 
 impl Committer {
     /// Plans and carries out. What fails is tried again the next time.
@@ -207,7 +207,11 @@ impl Committer {
         self.store
             .append(&lane_name(LaneKind::Losses), &blocks, None, now)?;
         self.next.insert(LaneKind::Losses, number.next());
-        self.meters.losses_named.inc_by(losses.len() as u64);
+        let named: Vec<_> = losses
+            .iter()
+            .map(|loss| (loss.reason, named_samples(loss)))
+            .collect();
+        self.meters.losses_named(&named, now);
         self.announce(&blocks, now);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use efd_shared_model::{BlockBuilder, LaneKind, Schema, StreamDeclaration};
+use efd_shared_model::{BlockBuilder, LaneKind, LossReason, Schema, StreamDeclaration};
 
 /// Records collected for the next commit, and the declarations that they need.
 #[derive(Debug, Default)]
@@ -12,6 +12,8 @@ pub struct Batch {
     /// Streams used for the first time, ascending.
     pub streams: Vec<StreamDeclaration>,
     pub schemas: Vec<Schema>,
+    /// What its losses name: reason, and samples where they are known.
+    pub losses: Vec<(LossReason, u64)>,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +79,7 @@ impl Batch {
     pub fn reset(&mut self) {
         self.streams.clear();
         self.schemas.clear();
+        self.losses.clear();
         for lane in self.lanes.values_mut() {
             lane.states.clear();
         }

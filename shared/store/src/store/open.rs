@@ -164,8 +164,7 @@ impl<'a> Opening<'a> {
                 self.disk.open_writer(path)
             })?;
             let is_newest = log.segments.is_empty() && !end_unknown;
-            let Some(info) = self.take(found, &path, entry, is_newest, &mut writer)?
-            else {
+            let Some(info) = self.take(found, &path, entry, is_newest, &mut writer)? else {
                 // Of an unreadable segment that nothing follows, and that was not closed, the end is not known.
                 let aside = self
                     .recovery
@@ -309,7 +308,12 @@ impl<'a> Opening<'a> {
         });
         log.states = states;
         for (key, reason) in passed_over {
-            if self.recovery.damaged.iter().all(|damaged| damaged.key != key) {
+            if self
+                .recovery
+                .damaged
+                .iter()
+                .all(|damaged| damaged.key != key)
+            {
                 self.recovery.damaged.push(DamagedSegment {
                     key,
                     positions: RangeSet::new(),

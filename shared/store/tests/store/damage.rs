@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use efd_shared_model::{LaneKind, RangeSet, UtcNanos};
-use efd_shared_store::{Item, Position, ReadOnlyStore, Recovery, Severity, Store, verify};
+use efd_shared_store::{Item, Options, Position, ReadOnlyStore, Recovery, Severity, Store, verify};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::{TempDir, tempdir};
@@ -15,15 +15,24 @@ use crate::world::{block, declare, epoch, lane, log, schema, small, stream};
 
 const BLOCKS: u64 = 30;
 
+/// An empty segment has eleven pages, most of them nearly empty: blocks are to be most of what a flip can hit.
+fn options() -> Options {
+    Options {
+        segment_bytes_max: 300_000,
+        wal_bytes_max: 400_000,
+        ..small()
+    }
+}
+
 /// Thirty blocks in several segments, acknowledgements, the last commits still in a WAL.
 fn made() -> (TempDir, BTreeMap<Position, Bytes>) {
     let root = tempdir().unwrap();
-    let (mut store, _) = Store::open(root.path(), small()).unwrap();
+    let (mut store, _) = Store::open(root.path(), options()).unwrap();
     declare(&mut store, 1, 3);
     let log = log(1, LaneKind::Events);
     let mut all = BTreeMap::new();
     for number in 1..=BLOCKS {
-        let block = block(log, number, 100 + 130 * number as usize);
+        let block = block(log, number, 1000 + 2000 * number as usize);
         let state = Some(("key", &b"value"[..]));
         let at = store.append(
             &lane("events"),
@@ -74,7 +83,7 @@ struct Seen {
 /// Opens and reads a store with something wrong in it: every position is given as it was, or named.
 fn check(root: &Path, all: &BTreeMap<Position, Bytes>, context: &str) -> (Seen, Recovery) {
     let (mut store, recovery) =
-        Store::open(root, small()).unwrap_or_else(|error| panic!("{context}: {error:?}"));
+        Store::open(root, options()).unwrap_or_else(|error| panic!("{context}: {error:?}"));
     let events = lane("events");
     let mut reader = store.reader();
     let mut seen = Seen::default();
@@ -171,7 +180,7 @@ fn flips_in_an_open_segment_are_named() {
         let copy = copy(root.path());
         flip(&copy.path().join(&wal), bytes * index / 100, 3);
         // Of the last commit alone nobody can tell a flipped bit from a power cut.
-        let (store, recovery) = Store::open(copy.path(), small()).unwrap();
+        let (store, recovery) = Store::open(copy.path(), options()).unwrap();
         let head = store.reader().head(&lane("events"));
         drop(store);
         if recovery.is_clean() && head == Position(BLOCKS - 1) {
@@ -225,7 +234,7 @@ fn flips_in_meta_lose_no_block() {
 #[test]
 fn a_damaged_meta_is_set_aside_and_derived_anew() {
     let (root, all) = made();
-    let (store, _) = Store::open(root.path(), small()).unwrap();
+    let (store, _) = Store::open(root.path(), options()).unwrap();
     store.close().unwrap();
     fs::write(root.path().join("meta.db"), "garbage").unwrap();
     let (seen, recovery) = check(root.path(), &all, "garbage for meta.db");
@@ -235,7 +244,7 @@ fn a_damaged_meta_is_set_aside_and_derived_anew() {
         fs::read(&recovery.set_aside[0].moved_to).unwrap(),
         b"garbage"
     );
-    let (store, recovery) = Store::open(root.path(), small()).unwrap();
+    let (store, recovery) = Store::open(root.path(), options()).unwrap();
     assert!(recovery.is_clean(), "{recovery:?}");
     assert!(
         store.acked("centre").is_empty(),
@@ -273,7 +282,7 @@ fn an_open_segment_that_cannot_be_read_leaves_an_explicit_hole() {
         "{first} {last}"
     );
     // The hole is there for good.
-    let (store, recovery) = Store::open(root.path(), small()).unwrap();
+    let (store, recovery) = Store::open(root.path(), options()).unwrap();
     assert!(recovery.is_clean(), "{recovery:?}");
     assert_eq!(store.reader().head(&lane("events")), last.next());
 }
@@ -337,4 +346,14 @@ fn verify_finds_what_is_wrong() {
         },
     );
     assert_eq!(stopped.unwrap().blocks, 3);
+}
+#[test]
+fn zz_dump() {
+    let (root, _) = made();
+    std::process::Command::new("cp")
+        .arg("-r")
+        .arg(root.path())
+        .arg("/tmp/zzstore")
+        .status()
+        .unwrap();
 }

@@ -83,9 +83,8 @@ pub(crate) struct Options {
     pub(crate) feed: Option<Feed>,
     pub(crate) central_sabotage: Vec<String>,
     pub(crate) edge_sabotage: Vec<String>,
-    pub(crate) edge_settings: String,
-    /// Lines of the edge's section `[buffer]`.
-    pub(crate) buffer_settings: String,
+    /// `KEY=VALUE`.
+    pub(crate) edge_settings: Vec<String>,
     pub(crate) namespace: Option<Namespace>,
 }
 
@@ -98,8 +97,7 @@ impl Options {
             feed: None,
             central_sabotage: Vec::new(),
             edge_sabotage: Vec::new(),
-            edge_settings: String::new(),
-            buffer_settings: String::new(),
+            edge_settings: Vec::new(),
             namespace: None,
         }
     }
@@ -132,17 +130,12 @@ impl Setup {
         let mut edge_idl = options.edge_idl.unwrap_or_else(|| options.idl.clone());
         edge_idl.push(late_idl.clone());
         let rig = Rig::new(RigOptions {
-            folder: folder.path().to_owned(),
-            programs: programs(),
-            idl: options.idl.clone(),
             edge_idl,
-            network,
             feed: options.feed.clone(),
             edge_settings: options.edge_settings,
-            buffer_settings: options.buffer_settings,
-            central_settings: String::new(),
             edge_sabotage: options.edge_sabotage,
             central_sabotage: options.central_sabotage,
+            ..RigOptions::new(folder.path(), &programs(), options.idl.clone(), network)
         })
         .unwrap();
         Self {
