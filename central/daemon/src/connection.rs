@@ -67,10 +67,16 @@ pub(crate) async fn serve(
     quic: quinn::Connection,
     certificate: Certificate,
 ) -> Result<()> {
-    let (send, mut receive) = quic
-        .accept_bi()
-        .await
-        .context("accept the control stream")?;
+    let (send, mut receive) = match quic.accept_bi().await {
+        Ok(streams) => streams,
+        // `efd-edge check` wants no session.
+        Err(quinn::ConnectionError::ApplicationClosed(closed))
+            if closed.error_code == 0u32.into() =>
+        {
+            return Ok(());
+        }
+        Err(error) => return Err(error).context("accept the control stream"),
+    };
     let (frames, frames_out) = mpsc::channel::<Vec<u8>>(FRAMES_MAX);
     let writer = tokio::spawn(write_frames(send, frames_out));
     let (replies, mut replies_in) = mpsc::channel(REPLIES_MAX);

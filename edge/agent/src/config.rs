@@ -1,6 +1,7 @@
 //! The configuration of an edge. Four lines suffice; every default is stated in `edge/agent/edge.toml`, which a test reads.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::units::{ByteRate, ByteSize, Span};
@@ -157,6 +158,12 @@ pub struct Time {
     pub leap_seconds: Option<PathBuf>,
 }
 
+const LEASE_MIN: Duration = Duration::from_millis(500);
+/// Publishers announce 10 s. An edge that stood still for so long was dropped by them and has dropped them; joined anew
+/// it is found again, and it joins anew after a pause as long as its own lease. With a longer lease than theirs a
+/// Cyclone writer that keeps all was seen to wait for ever.
+const LEASE_MAX: Duration = Duration::from_secs(9);
+
 impl Config {
     pub fn partitions(&self) -> Vec<String> {
         if self.dds.partitions.is_empty() {
@@ -173,6 +180,13 @@ impl Config {
         refuse(
             self.dds.domain > 232,
             format!("dds.domain = {}: DDS has domains 0 to 232", self.dds.domain),
+        );
+        let lease = self.dds.lease.duration();
+        refuse(
+            !(LEASE_MIN..=LEASE_MAX).contains(&lease),
+            format!(
+                "dds.lease = {lease:?}: {LEASE_MIN:?} to {LEASE_MAX:?}; reliable writers wait so long for an edge that has died, and hold up all other readers"
+            ),
         );
         refuse(
             !(1..=19).contains(&self.commit.compression),

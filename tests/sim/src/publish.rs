@@ -55,6 +55,9 @@ pub(crate) struct Arguments {
     /// NaN, infinities, the ends of the integers, text that is not UTF-8.
     #[arg(long)]
     extreme: bool,
+    /// Writers keep all until it is acknowledged, where SAL's keep the last 100: one stuck reader then holds up all.
+    #[arg(long)]
+    keep_all: bool,
     /// Every so many samples one is cut short on its way; it counts as published.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     truncate_every: Option<u64>,
@@ -220,7 +223,7 @@ fn sources(
     let numbered = topics.iter().zip(rates).zip(1..);
     numbered
         .map(|((topic, rate), number)| {
-            let writer = participant.create_writer(&writer_spec(topic, &arguments.site))?;
+            let writer = participant.create_writer(&writer_spec(topic, arguments))?;
             let publishers = publishers(topic, arguments.instances, origin);
             let period = Duration::from_secs_f64(1.0 / rate.max(1e-6));
             Ok(Source {
@@ -236,7 +239,8 @@ fn sources(
 }
 
 /// As SAL's QoS.xml has it; TRANSIENT_LOCAL stands for OpenSplice's TRANSIENT.
-fn writer_spec(topic: &SalTopic, site: &str) -> WriterSpec {
+fn writer_spec(topic: &SalTopic, arguments: &Arguments) -> WriterSpec {
+    let site = &arguments.site;
     let end = if topic.kind == SalKind::Command {
         "cmd"
     } else {
@@ -271,7 +275,11 @@ fn writer_spec(topic: &SalTopic, site: &str) -> WriterSpec {
         } else {
             Ownership::Shared
         },
-        history: History::KeepLast(SAL_DEPTH),
+        history: if arguments.keep_all {
+            History::KeepAll
+        } else {
+            History::KeepLast(SAL_DEPTH)
+        },
         durability_service: History::KeepLast(SAL_DEPTH),
         autodispose: true,
         ..WriterSpec::new(topic.dds_topic.clone(), topic.dds_type.as_str())

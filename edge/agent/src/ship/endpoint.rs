@@ -118,10 +118,20 @@ impl Endpoint {
         )
     }
 
-    /// Connects and closes again; gives the address that answered.
+    /// Connects and closes again; gives the address that answered and took our certificate.
     pub async fn probe(&self) -> anyhow::Result<SocketAddr> {
+        use anyhow::Context as _;
         let connection = self.open().await?;
         let address = connection.remote_address();
+        // A client of TLS 1.3 is connected before the server has looked at its certificate. The server takes what comes
+        // behind the handshake only if it liked it.
+        let mut stream = connection.open_uni().await.context("open a stream")?;
+        stream.finish().context("end a stream")?;
+        if let Err(error) = stream.stopped().await {
+            let reason = connection.close_reason();
+            let reason = reason.map_or_else(|| error.to_string(), |reason| reason.to_string());
+            anyhow::bail!("{address} refused us: {reason}");
+        }
         connection.close(0u32.into(), b"check");
         self.close().await;
         Ok(address)
