@@ -42,12 +42,23 @@ impl FileKind {
 /// How a file is opened for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Beside a writer: rows still in the WAL are seen.
+    /// Beside a writer, as long as there is a WAL: rows still in it are seen.
     Live,
     /// The file never changes again, or cannot: nothing beside it is opened or made.
     Immutable,
     /// As `Immutable`, as long as it has no WAL: nobody has written to it since it was put to rest.
     Resting,
+}
+
+impl Access {
+    /// What it is at the moment: SQLite would make a WAL where `Live` finds none.
+    pub(crate) fn at_present(self, path: &Path) -> Self {
+        match self {
+            Self::Immutable => Self::Immutable,
+            Self::Live | Self::Resting if with_suffix(path, "-wal").exists() => Self::Live,
+            Self::Live | Self::Resting => Self::Resting,
+        }
+    }
 }
 
 /// Settings that every connection of a store shares.
@@ -124,10 +135,7 @@ impl Disk {
     /// For a process that does not own the store: without leaving a trace if nobody writes, beside a writer if one
     /// does, and without what is in the WAL if the disk cannot be written.
     pub(crate) fn open_as_possible(&self, path: &Path) -> Result<(Connection, Access), StoreError> {
-        let first = match with_suffix(path, "-wal").exists() {
-            true => Access::Live,
-            false => Access::Resting,
-        };
+        let first = Access::Resting.at_present(path);
         let connection = self.open_reader(path, first)?;
         let error = match probe(&connection) {
             Ok(()) => return Ok((connection, first)),

@@ -159,6 +159,10 @@ impl Looking<'_> {
                 let lane = lane.clone();
                 let key = SegmentKey { lane, id };
                 let entry = entries.remove(&key);
+                let later = entries
+                    .range(&key..)
+                    .take_while(|(later, _)| later.lane == key.lane);
+                limit = later.fold(limit, |limit, (_, entry)| limit.min(entry.info.first));
                 limit = self.look(&path(&key), key, entry.as_ref(), limit)?;
             }
             self.read_states(&lane, path);
@@ -209,8 +213,9 @@ impl Looking<'_> {
             return;
         };
         let (states, passed_over) = recover::newest_states(log.segments.values(), |info| {
-            let access = self.catalogue.access(info);
-            self.disk.open_reader(&path(&info.key), access)
+            let path = path(&info.key);
+            let access = self.catalogue.access(info).at_present(&path);
+            self.disk.open_reader(&path, access)
         });
         let log: &mut LaneLog = self.catalogue.lanes.entry(lane.clone()).or_default();
         log.states = states;
@@ -262,7 +267,7 @@ impl Looking<'_> {
             Found::Unbegun => return Ok(limit),
             Found::Unreadable(reason) => {
                 self.notices.push(Notice::Unreadable { path, reason });
-                return Ok(limit);
+                return Ok(entry.map_or(limit, |entry| limit.min(entry.info.first)));
             }
         };
         // A file that says that it is closed may still have its last pages in the WAL.

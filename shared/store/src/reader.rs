@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use crate::catalogue::{Place, Shared};
 use crate::declare::Declared;
-use crate::disk::{self, Access};
+use crate::disk::Access;
 use crate::error::{StoreError, sql};
 use crate::lane::{LaneName, Position, SegmentKey};
 use crate::meta::META;
@@ -164,8 +164,7 @@ impl Reader {
     fn connection(&mut self, key: &SegmentKey, access: Access) -> Result<&Connection, StoreError> {
         self.forget_removed();
         let path = self.shared.path(key);
-        let is_awake = access == Access::Resting && disk::with_suffix(&path, "-wal").exists();
-        let access = if is_awake { Access::Live } else { access };
+        let access = access.at_present(&path);
         let found = self.open.iter().position(|file| file.key == *key);
         let kept = found.and_then(|index| self.open.remove(index));
         let file = match kept.filter(|file| file.access == access) {

@@ -194,6 +194,11 @@ pub(crate) fn look(
         Ok(connection) => connection,
         Err(error) => return unreadable(error),
     };
+    // One view of the file: a live writer commits between two statements.
+    let view = match connection.unchecked_transaction() {
+        Ok(view) => view,
+        Err(error) => return unreadable(sql("read", path)(error)),
+    };
     let birth = birth(&connection);
     if let (Some(found), Ok(Some(birth))) = (newer, &birth)
         && birth.format == found
@@ -204,7 +209,10 @@ pub(crate) fn look(
             newest: disk::FORMAT,
         });
     }
-    match examine(&connection, path, key, closed, birth, limit) {
+    let examined = examine(&connection, path, key, closed, birth, limit);
+    let states = states(&connection);
+    drop(view);
+    match examined {
         Ok(Examined::Unbegun) if hidden > 0 => Ok(Found::Unreadable(damaged_wal(hidden))),
         Ok(Examined::Unbegun) => Ok(Found::Unbegun),
         Ok(Examined::Closed(info)) => Ok(Found::Closed(connection, info)),
@@ -213,7 +221,7 @@ pub(crate) fn look(
                 scan.lost_tail = true;
                 scan.why.get_or_insert_with(|| damaged_wal(hidden));
             }
-            if let Err(error) = states(&connection) {
+            if let Err(error) = states {
                 scan.why.get_or_insert_with(|| damaged_values(&error));
             }
             if scan.why.is_none() && newer.is_none() {

@@ -1,6 +1,7 @@
 //! The writer's side: declare, append, acknowledge, remove.
 
 mod open;
+mod remove;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -38,6 +39,8 @@ pub struct Store {
     lanes: BTreeMap<LaneName, LaneWriter>,
     /// Segments that no block is added to any more, whose files are not yet closed.
     unfinished: BTreeSet<SegmentKey>,
+    /// Files that hold nothing but a commit that was reported as failed, and that could not be removed yet.
+    void: BTreeSet<SegmentKey>,
     /// Segments whose files are gone and that `meta.db` may still have.
     removed: BTreeSet<SegmentKey>,
     /// As `meta.db` has them, of the epochs used since the start.
@@ -46,7 +49,20 @@ pub struct Store {
     /// Acknowledgements that `meta.db` does not have yet.
     unsaved: BTreeSet<(String, EpochLane)>,
     /// Held as long as the store is open.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// Given up when dropped, not when closed: a child that another thread has just forked has the same file open until
+/// it executes its own program.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::debug!(%error, "Giving up the lock failed");
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -339,11 +355,9 @@ impl Store {
             self.unfinished.insert(key.clone());
             return;
         }
-        let path = writer.path.clone();
         drop(writer);
-        if let Err(error) = self.shared.disk.unlink_database(&path) {
-            tracing::warn!(path = %path.display(), %error, "Removing an unused segment failed");
-        }
+        self.void.insert(key.clone());
+        self.remove_void();
     }
 
     fn ensure_current(&mut self, name: &LaneName) -> Result<(), StoreError> {
@@ -416,22 +430,19 @@ impl Store {
         self.note_finished(key, done);
     }
 
-    /// Tries again to close the files of segments whose closing failed.
-    fn finish_unfinished(&mut self) {
-        let Some(key) = self.unfinished.first().cloned() else {
+    /// Tries again to close the file of a segment whose closing failed.
+    fn finish_again(&mut self, key: &SegmentKey) {
+        let Some(info) = self.shared.read().segment(key).cloned() else {
+            self.unfinished.remove(key);
             return;
         };
-        let Some(info) = self.shared.read().segment(&key).cloned() else {
-            self.unfinished.remove(&key);
-            return;
-        };
-        let path = self.shared.path(&key);
+        let path = self.shared.path(key);
         let disk = &self.shared.disk;
         let contents = info.damaged.is_empty().then_some(&info.contents);
         let done = disk
             .open_writer(&path)
             .and_then(|writer| finish(writer, disk, &path, info.last, info.newest(), contents));
-        self.note_finished(key, done);
+        self.note_finished(key.clone(), done);
     }
 
     fn note_finished(&mut self, key: SegmentKey, done: Result<(), StoreError>) {
@@ -472,7 +483,10 @@ impl Store {
             self.rotate_if_due(&name, now);
             self.prepare(&name, now);
         }
-        self.finish_unfinished();
+        if let Some(key) = self.unfinished.first().cloned() {
+            self.finish_again(&key);
+        }
+        self.remove_void();
         self.note_all_removed();
         if let Err(error) = self.save_acked() {
             tracing::warn!(
@@ -534,78 +548,6 @@ impl Store {
         numbers: &RangeSet,
     ) -> Result<Tally, StoreError> {
         self.reader().tally(key, log, numbers)
-    }
-
-    /// Removes a closed segment for good. Whoever removes what nobody else has commits the loss first.
-    /// Works with no free space: what it may have to write fits the reserve.
-    pub fn remove(&mut self, key: &SegmentKey) -> Result<(), StoreError> {
-        let (info, is_newest) = {
-            let catalogue = self.shared.read();
-            let info = catalogue.segment(key).cloned();
-            let log = catalogue.lanes.get(&key.lane);
-            let newest = log.and_then(|log| log.segments.last_key_value());
-            (info, newest.is_some_and(|(&id, _)| id == key.id))
-        };
-        let info = info.ok_or_else(|| StoreError::NoSegment(key.clone()))?;
-        if info.state == SegmentState::Open {
-            return Err(StoreError::StillOpen(key.clone()));
-        }
-        if is_newest {
-            // Its successor keeps the lane's head and values.
-            self.begin_segment(&key.lane, info.newest())?;
-        }
-        // Where this fails too, a power cut makes the segment look lost until `note_removed` has succeeded.
-        if let Err(error) = self.with_reserve(|store| store.meta.mark_leaving(key)) {
-            tracing::warn!(
-                segment = %key,
-                error = &error as &dyn std::error::Error,
-                "Noting a removal failed"
-            );
-        }
-        if let Some(log) = self.shared.write().lanes.get_mut(&key.lane) {
-            log.segments.remove(&key.id);
-        }
-        let path = self.shared.path(key);
-        let unlinked = self.shared.disk.unlink_database(&path);
-        if unlinked.is_err() && path.exists() {
-            let mut catalogue = self.shared.write();
-            let log = catalogue.lanes.entry(key.lane.clone()).or_default();
-            log.segments.insert(key.id, info);
-        } else {
-            self.removed.insert(key.clone());
-        }
-        unlinked.map_err(file("remove", &path))?;
-        self.note_removed(key)
-    }
-
-    /// Makes a removal durable, then takes the segment out of the catalogue; where that fails, it is tried again.
-    fn note_removed(&mut self, key: &SegmentKey) -> Result<(), StoreError> {
-        let folder = self.shared.lane_folder(&key.lane);
-        let synced = self.shared.disk.sync_dir(&folder);
-        synced.map_err(file("remove", &self.shared.path(key)))?;
-        match self.meta.drop_segment(key, true) {
-            Ok(()) => {
-                self.removed.remove(key);
-            }
-            Err(error) => tracing::warn!(
-                segment = %key,
-                error = &error as &dyn std::error::Error,
-                "Taking a segment out of the catalogue failed; it is tried again"
-            ),
-        }
-        Ok(())
-    }
-
-    fn note_all_removed(&mut self) {
-        for key in self.removed.clone() {
-            if let Err(error) = self.note_removed(&key) {
-                tracing::warn!(
-                    segment = %key,
-                    error = &error as &dyn std::error::Error,
-                    "Making a removal durable failed; it is tried again"
-                );
-            }
-        }
     }
 
     /// A segment without blocks that says where the lane goes on.

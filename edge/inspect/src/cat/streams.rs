@@ -1,7 +1,7 @@
-//! What streams are, by epoch: asked once, from the catalogue; where that does not know, from the segment itself.
+//! What streams are, by epoch: asked once, from the catalogue; where that does not know, from each segment itself.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use efd_shared_avro::{Decoder, RecordSchema};
@@ -34,8 +34,8 @@ struct Epoch {
     streams: BTreeMap<StreamNumber, Known>,
     /// Of those that match the pattern.
     first_wanted: Option<StreamNumber>,
-    /// Whether a segment has been asked as well.
-    has_asked_segment: bool,
+    /// Segments that have been asked as well: each declares what its own blocks need.
+    asked: BTreeSet<PathBuf>,
 }
 
 struct Known {
@@ -139,16 +139,12 @@ impl Streams {
 
     /// A catalogue whose `-wal` is missing is older than its segments, which carry their own declarations.
     fn ask_segment(&mut self, id: EpochId, segment: &Path) {
-        if self
-            .epochs
-            .get(&id)
-            .is_some_and(|epoch| epoch.has_asked_segment)
-        {
+        let asked = &mut self.epochs.entry(id).or_default().asked;
+        if !asked.insert(segment.to_owned()) {
             return;
         }
         let streams = ReadOnlyStore::open(segment).and_then(|store| store.reader().streams(id));
         self.add(id, streams.unwrap_or_default());
-        self.epochs.entry(id).or_default().has_asked_segment = true;
     }
 
     fn add(&mut self, id: EpochId, streams: Vec<StreamDeclaration>) {

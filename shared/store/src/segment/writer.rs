@@ -225,10 +225,8 @@ pub(crate) fn finish(
     let wrong = sql("close segment", path);
     if let Some(contents) = contents {
         let transaction = connection.unchecked_transaction().map_err(&wrong)?;
-        transaction
-            .execute("DELETE FROM blocks WHERE ?1 < position", [last.0])
-            .and_then(|_| transaction.execute("DELETE FROM state WHERE ?1 < through", [last.0]))
-            .and_then(|_| {
+        delete_void(&transaction, last)
+            .and_then(|()| {
                 transaction.execute(
                     "UPDATE segment SET closed = ?1, summary = ?2",
                     params![now.0, seal(&[], &contents.encode())],
@@ -261,6 +259,13 @@ pub(crate) fn finish(
                 .map_err(crate::error::file("close segment", path))?;
         }
     }
+    Ok(())
+}
+
+/// Deletes rows behind `last`, and the values set with them: see [`SegmentWriter::finish`].
+pub(crate) fn delete_void(transaction: &Connection, last: Position) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM blocks WHERE ?1 < position", [last.0])?;
+    transaction.execute("DELETE FROM state WHERE ?1 < through", [last.0])?;
     Ok(())
 }
 

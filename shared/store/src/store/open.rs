@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use efd_shared_model::{RangeSet, UtcNanos};
 
-use super::{LaneWriter, POSITION_MAX, Store};
+use super::{LaneWriter, Lock, POSITION_MAX, Store};
 use crate::catalogue::{Catalogue, LaneLog, Shared};
 use crate::disk::{self, Access, Disk};
 use crate::error::{StoreError, file};
@@ -60,6 +60,7 @@ impl Store {
             reserve,
             lanes,
             unfinished,
+            void: BTreeSet::new(),
             removed: BTreeSet::new(),
             epochs: BTreeMap::new(),
             acked,
@@ -73,7 +74,7 @@ impl Store {
     }
 }
 
-fn lock(root: &Path) -> Result<File, StoreError> {
+fn lock(root: &Path) -> Result<Lock, StoreError> {
     let path = root.join("lock");
     let lock = File::options()
         .create(true)
@@ -82,7 +83,7 @@ fn lock(root: &Path) -> Result<File, StoreError> {
         .open(&path);
     let lock = lock.map_err(file("open", &path))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Lock(lock)),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path, error)),
     }
@@ -160,6 +161,9 @@ impl<'a> Opening<'a> {
                 .join(lane.as_str())
                 .join(key.file_name());
             let entry = entries.remove(&id);
+            // A file that is missing, or that cannot be read, was known to begin where the one before it ends.
+            let later = entries.range(id..).map(|(_, entry)| entry.info.first);
+            limit = later.fold(limit, Position::min);
             let found = recover::look(&path, &key, entry.as_ref(), limit, |path| {
                 self.disk.open_writer(path)
             })?;
@@ -173,7 +177,10 @@ impl<'a> Opening<'a> {
                     .filter(|aside| aside.file == path);
                 if let Some(aside) = aside {
                     match &aside.known {
-                        Some(known) => log.head = log.head.max(known.last),
+                        Some(known) => {
+                            limit = limit.min(known.first);
+                            log.head = log.head.max(known.last);
+                        }
                         None => end_unknown |= log.segments.is_empty(),
                     }
                 }

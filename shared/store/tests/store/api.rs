@@ -356,6 +356,70 @@ fn values_outlive_their_segments() {
     assert_eq!(at.start, Position(31));
 }
 
+/// Whichever segments are opened at the start: an older one still has what a newer one has replaced.
+#[test]
+fn values_come_from_the_newest_segment() {
+    let root = tempdir().unwrap();
+    let (mut store, _) = open(root.path());
+    declare(&mut store, 1, 1);
+    let log = log(1, LaneKind::Events);
+    let events = lane("events");
+    for number in 1..=20 {
+        let blocks = [block(log, number, 3000)];
+        store
+            .append(&events, &blocks, Some(("key", &[number as u8])), NOW)
+            .unwrap();
+    }
+    store.maintain(UtcNanos(NOW.0 + 3600 * SECOND));
+    let segments = store.segments();
+    assert!(
+        segments
+            .iter()
+            .all(|info| info.state == SegmentState::Closed)
+    );
+    store.close().unwrap();
+    // The catalogue trusts the newest; the oldest it does not know.
+    let meta = rusqlite::Connection::open(root.path().join("meta.db")).unwrap();
+    let forgotten = meta.execute("DELETE FROM segments WHERE id = 1", []);
+    assert_eq!(forgotten.unwrap(), 1);
+    drop(meta);
+    let newest = Some((Position(20), vec![20]));
+    let looked = ReadOnlyStore::open(root.path()).unwrap();
+    assert_eq!(looked.reader().state(&events, "key"), newest);
+    assert_eq!(looked.notices(), []);
+    let (store, recovery) = open(root.path());
+    assert!(recovery.is_clean(), "{recovery:?}");
+    assert_eq!(store.reader().state(&events, "key"), newest);
+    drop(store);
+
+    // Of a newest one that cannot be read, that is told.
+    let newest = segments.last().unwrap();
+    let path = root.path().join("segments/events");
+    let path = path.join(format!("{:010}.db", newest.key.id));
+    let segment = rusqlite::Connection::open(&path).unwrap();
+    let mode: String = segment
+        .pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get(0))
+        .unwrap();
+    assert_eq!(mode, "delete");
+    segment
+        .execute("UPDATE state SET value = x'00'", [])
+        .unwrap();
+    drop(segment);
+    let (_, recovery) = open(root.path());
+    let damaged: Vec<_> = recovery
+        .damaged
+        .iter()
+        .map(|damaged| &damaged.key)
+        .collect();
+    assert_eq!(damaged, [&newest.key], "{recovery:?}");
+    let looked = ReadOnlyStore::open(root.path()).unwrap();
+    assert!(
+        matches!(looked.notices(), [Notice::Damaged { path: at, .. }] if *at == path),
+        "{:?}",
+        looked.notices()
+    );
+}
+
 #[test]
 fn only_closed_segments_are_removed() {
     let root = tempdir().unwrap();

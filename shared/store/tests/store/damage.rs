@@ -347,13 +347,3 @@ fn verify_finds_what_is_wrong() {
     );
     assert_eq!(stopped.unwrap().blocks, 3);
 }
-#[test]
-fn zz_dump() {
-    let (root, _) = made();
-    std::process::Command::new("cp")
-        .arg("-r")
-        .arg(root.path())
-        .arg("/tmp/zzstore")
-        .status()
-        .unwrap();
-}

@@ -3,11 +3,11 @@
 use std::fs;
 
 use efd_shared_model::{LaneKind, UtcNanos};
-use efd_shared_store::{Options, SegmentState, Store, StoreError};
+use efd_shared_store::{Options, SegmentInfo, SegmentState, Store, StoreError};
 
 use crate::crash::{Oracle, compare, options, work};
 use crate::crash_vfs::{Disk, Fault};
-use crate::world::{self, block, declare, lane, log, read_all};
+use crate::world::{self, SECOND, block, declare, lane, log, read_all};
 
 const ACTS: usize = 30;
 
@@ -105,6 +105,53 @@ fn one_failure_is_not_even_noticed_by_the_caller() {
     assert_eq!(store.segments()[0].state, SegmentState::Closed);
     let (blocks, other) = read_all(&mut store.reader(), &events);
     assert_eq!((blocks.len(), other), (2, vec![]));
+}
+
+/// What was reported as failed may be in a file all the same. Where its successor begins it ends, and the successor may
+/// leave.
+#[test]
+fn a_failed_commit_does_not_come_back() {
+    let mut failures = 0;
+    for (begun, offset) in [false, true]
+        .into_iter()
+        .flat_map(|b| (0..40).map(move |o| (b, o)))
+    {
+        let context = format!("begun {begun}, step {offset}");
+        let root = tempfile::tempdir().unwrap();
+        let disk = Disk::new();
+        let (mut store, _) = Store::open(root.path(), options(&disk, false)).unwrap();
+        declare(&mut store, 1, 1);
+        let (log, events) = (log(1, LaneKind::Events), lane("events"));
+        let append = |store: &mut Store, number, bytes, now| {
+            let block = block(log, number, bytes);
+            let at = store.append(&events, std::slice::from_ref(&block), None, now)?;
+            Ok::<_, StoreError>((at.start, block.bytes().clone()))
+        };
+        let mut kept = Vec::new();
+        if begun {
+            kept.push(append(&mut store, 1, 100, UtcNanos(0)).unwrap());
+        }
+        let at = disk.step() + 1 + offset;
+        disk.inject(Some(Fault::Io { at, steps: 100 }));
+        let failed = append(&mut store, 2, 100, UtcNanos(0));
+        disk.inject(None);
+        if failed.is_ok() {
+            continue;
+        }
+        failures += 1;
+        let (leaving, _) = append(&mut store, 2, 200, UtcNanos(0)).unwrap();
+        kept.push(append(&mut store, 3, 100, UtcNanos(3600 * SECOND)).unwrap());
+        let segments = store.segments();
+        let holds = |info: &&SegmentInfo| (info.first..=info.last).contains(&leaving);
+        let segment = segments.iter().find(holds).unwrap();
+        store.remove(&segment.key).unwrap();
+        drop(store);
+        let (store, recovery) = Store::open(root.path(), options(&disk, false)).unwrap();
+        assert!(recovery.is_clean(), "{context}: {recovery:?}");
+        let (blocks, _) = read_all(&mut store.reader(), &events);
+        assert_eq!(blocks, kept, "{context}");
+    }
+    assert!(failures > 20, "only {failures} commits failed");
 }
 
 #[test]
