@@ -33,7 +33,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Publish: writers, partitions, QoS and private fields as SAL has them.
-    Publish(publish::Arguments),
+    Publish(Box<publish::Arguments>),
     /// Count a lake against the oracle: published, stored, lost by name, missing, duplicate. Exit code 2 if the law is broken.
     Account {
         #[arg(long)]
