@@ -156,7 +156,7 @@ fn main() {
         .configure_from_args();
     let base = std::env::var_os("EFD_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
     let ways: [(&str, Way); 3] = [("store", store), ("bare rows", rows), ("bare blobs", blobs)];
-    let mut summary = Vec::new();
+    let (mut summary, mut figures) = (Vec::new(), Vec::new());
     let mut group = criterion.benchmark_group("append");
     for records in [1_000, 10_000] {
         group.throughput(Throughput::Elements(records as u64));
@@ -182,6 +182,11 @@ fn main() {
             });
             drop(commit);
             let bytes = (commits * records as u64) as f64 * RECORD_BYTES as f64;
+            figures.push(format!(
+                "{{\"way\":\"{name}\",\"records_a_commit\":{records},\"records_per_second\":{:.0},\"bytes_written_per_byte\":{:.3}}}",
+                (commits * records as u64) as f64 / time.as_secs_f64(),
+                (written_bytes() - before) as f64 / bytes,
+            ));
             summary.push(format!(
                 "{name:>10} {records:>6} records a commit: {:>8.0} records/s, {:>5.1} ms a commit, slowest {:>4} ms, \
                  {:.2} bytes written per byte, {commits} commits",
@@ -194,4 +199,7 @@ fn main() {
     }
     group.finish();
     println!("\n{}", summary.join("\n"));
+    if let Some(path) = std::env::var_os("EFD_BENCH_SUMMARY") {
+        fs::write(path, figures.join("\n")).unwrap();
+    }
 }

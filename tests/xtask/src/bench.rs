@@ -1,8 +1,13 @@
 //! Benchmarks: figures on the terminal and in target/bench/NAME.json.
 
-use anyhow::Result;
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
 
-use crate::project::{Profile, build_programs, cargo, succeed};
+use anyhow::{Context as _, Result};
+use serde_json::{Value as Json, json};
+
+use crate::project::{Profile, build_programs, cargo, root, say, succeed, target_folder};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -23,6 +28,10 @@ enum Name {
     Load,
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tells figures of this run from older ones"
+)]
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (package, name) = match arguments.name {
         Name::Transcode => ("efd-edge-transcode", "transcode"),
@@ -32,6 +41,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if matches!(arguments.name, Name::Load) {
         build_programs(Profile::Release, &[])?;
     }
+    let out = root().join("target/bench");
+    fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
+    let summary = out.join(format!("{name}.summary"));
+    let began = SystemTime::now();
     succeed(
         cargo()
             .args([
@@ -43,6 +56,62 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 name,
                 "--",
             ])
-            .args(&arguments.more),
-    )
+            .args(&arguments.more)
+            .env("EFD_BENCH_SUMMARY", &summary),
+    )?;
+    if matches!(arguments.name, Name::Load) {
+        // It writes its own.
+        return Ok(());
+    }
+    let figures = json!({ "figures": criterion_figures(began)?, "summary": take(&summary)? });
+    let path = out.join(format!("{name}.json"));
+    fs::write(&path, format!("{figures:#}"))
+        .with_context(|| format!("write {}", path.display()))?;
+    say(&format!("figures: {}", path.display()));
+    Ok(())
+}
+
+/// What a benchmark says besides its times: one JSON object a line.
+fn take(summary: &Path) -> Result<Vec<Json>> {
+    let Ok(text) = fs::read_to_string(summary) else {
+        return Ok(Vec::new());
+    };
+    fs::remove_file(summary).with_context(|| format!("remove {}", summary.display()))?;
+    let lines = text.lines().map(serde_json::from_str);
+    lines
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("parse {}", summary.display()))
+}
+
+/// Median and its 95 % interval, ns, of everything that criterion has measured since `began`.
+fn criterion_figures(began: SystemTime) -> Result<Vec<Json>> {
+    let mut figures = Vec::new();
+    let mut folders = vec![target_folder()?.join("criterion")];
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+        let (what, estimates) = (folder.join("benchmark.json"), folder.join("estimates.json"));
+        let is_new = |path: &Path| path.metadata()?.modified().map(|at| began <= at);
+        if !folder.ends_with("new") || !is_new(&estimates).unwrap_or(false) {
+            continue;
+        }
+        let read = |path: &Path| -> Result<Json> {
+            let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))
+        };
+        let (what, estimates) = (read(&what)?, read(&estimates)?);
+        let median = &estimates["median"];
+        figures.push(json!({
+            "name": what["full_id"], "throughput": what["throughput"], "median_ns": median["point_estimate"],
+            "low_ns": median["confidence_interval"]["lower_bound"], "high_ns": median["confidence_interval"]["upper_bound"],
+        }));
+    }
+    figures.sort_by_key(|figure| figure["name"].to_string());
+    Ok(figures)
 }

@@ -37,7 +37,7 @@ const DOMAIN: u16 = 77;
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Installer::new()?.packages(Group::Build)?;
     say("building (the first time this takes minutes)");
-    let programs = build_programs(Profile::Release, &[])?;
+    let programs = build_programs(Profile::Demo, &[])?;
     let account = show(arguments, &programs)?;
     if arguments.json {
         say(&account.json.to_string());

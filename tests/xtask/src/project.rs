@@ -85,9 +85,7 @@ pub(crate) fn build_programs(profile: Profile, features: &[&str]) -> Result<Path
     for feature in features {
         command.args(["--features", feature]);
     }
-    if profile == Profile::Release {
-        command.arg("--release");
-    }
+    command.args(["--profile", profile.name()]);
     succeed(&mut command)?;
     Ok(target_folder()?.join(profile.folder()))
 }
@@ -96,13 +94,23 @@ pub(crate) fn build_programs(profile: Profile, features: &[&str]) -> Result<Path
 pub(crate) enum Profile {
     Dev,
     Release,
+    Demo,
 }
 
 impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release => "release",
+            Self::Demo => "demo",
+        }
+    }
+
     pub(crate) fn folder(self) -> &'static str {
         match self {
             Self::Dev => "debug",
             Self::Release => "release",
+            Self::Demo => "demo",
         }
     }
 }
