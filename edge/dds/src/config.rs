@@ -8,9 +8,9 @@ use crate::error::ConfigError;
 /// DDS's port numbers end at this domain.
 pub(crate) const DOMAIN_ID_MAX: u32 = 230;
 
-/// The threads that data or acknowledgements pass through.
-const RECEIVE_PATH_THREADS: [&str; 6] =
-    ["recv", "recvMC", "recvUC", "dq.builtins", "dq.user", "tev"];
+/// The threads that data pass through. Not `tev`, which acknowledges: at realtime priority it is woken for every single
+/// acknowledgement, see [`sched::LazyTimers`](crate::sched).
+const RECEIVE_PATH_THREADS: [&str; 5] = ["recv", "recvMC", "recvUC", "dq.builtins", "dq.user"];
 
 /// How a domain is joined. [`Default`] suits an observatory's wired network.
 #[derive(Clone, Debug, PartialEq, Eq)]

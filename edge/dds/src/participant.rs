@@ -61,6 +61,8 @@ impl Participant {
         let xml = std::ffi::CString::new(xml)
             .map_err(|_nul| failed(DdsCode(dds::DDS_RETCODE_BAD_PARAMETER)))?;
         let number = next_domain_number();
+        // The library's threads are made in here, and inherit it.
+        let _lazy = sched::LazyTimers::begin();
         // SAFETY: a NUL-terminated configuration, read during the call.
         let domain = DdsCode::check(unsafe { dds::dds_create_domain(number, xml.as_ptr()) })
             .map_err(failed)?;

@@ -31,6 +31,36 @@ pub(crate) fn raise_this_thread(priority: u8) -> bool {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param) == 0 }
 }
 
+/// While it lives, threads that this thread starts have timers that may be late by [`TIMER_SLACK_NS`], so that one
+/// waking serves many. The library's thread of timed events would otherwise wake for the acknowledgement of each sample
+/// of each slow topic, ten milliseconds after it came. Realtime threads have no slack.
+#[derive(Debug)]
+pub(crate) struct LazyTimers {
+    before: libc::c_ulong,
+}
+
+const TIMER_SLACK_NS: libc::c_ulong = 2_000_000;
+
+impl LazyTimers {
+    pub(crate) fn begin() -> Self {
+        // SAFETY: reads and writes a number of the calling thread.
+        let before = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+        // SAFETY: as above.
+        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, TIMER_SLACK_NS) };
+        Self {
+            // 0 sets the default.
+            before: libc::c_ulong::try_from(before).unwrap_or(0),
+        }
+    }
+}
+
+impl Drop for LazyTimers {
+    fn drop(&mut self) {
+        // SAFETY: writes a number of the calling thread.
+        unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, self.before) };
+    }
+}
+
 /// Whether the kernel gives sockets a receive buffer of `bytes`. Unknown (another network namespace) counts as no.
 pub(crate) fn receive_buffer_permitted(bytes: u32) -> bool {
     let Ok(text) = std::fs::read_to_string("/proc/sys/net/core/rmem_max") else {

@@ -84,7 +84,7 @@ fn main() -> Result<()> {
         rate: arguments.rate,
         more,
     })?;
-    let figures = measure(&mut rig, arguments.seconds)?;
+    let (figures, took) = measure(&mut rig, arguments.seconds)?;
     rig.drain(Duration::from_secs(300))?;
     let edge = rig.edge_status()?;
     let central = rig.central_status()?;
@@ -94,7 +94,7 @@ fn main() -> Result<()> {
     let result = json!({
         "asked_per_second": arguments.rate, "seconds": arguments.seconds, "profile": arguments.profile,
         "topics": account.json["topics"], "published": account.published,
-        "published_per_second": account.published as f64 / f64::from(arguments.seconds),
+        "took_seconds": took.as_secs_f64(), "published_per_second": account.published as f64 / took.as_secs_f64(),
         "stored": account.stored, "lost": account.lost, "missing": account.missing, "duplicate": account.duplicate,
         "reasons": account.json["reasons"],
         "mean_cdr_bytes": number(&edge, "/samples/received_bytes") / number(&edge, "/samples/received").max(1.0),
@@ -115,17 +115,23 @@ fn main() -> Result<()> {
 }
 
 /// CPU and memory of each process while the publisher publishes; the first seconds, in which all begin, are left out.
-fn measure(rig: &mut Rig, seconds: u32) -> Result<Json> {
+/// Also how long it published: longer than asked for, where the machine cannot do it.
+fn measure(rig: &mut Rig, seconds: u32) -> Result<(Json, Duration)> {
     const WARM_UP: Duration = Duration::from_secs(10);
     rig.sim()?
         .wait_for_line("writers have readers", Duration::from_secs(120))?;
+    let first = Instant::now();
     std::thread::sleep(WARM_UP);
     let began = Instant::now();
     let before = usages(rig)?;
     std::thread::sleep(Duration::from_secs(seconds.into()).saturating_sub(WARM_UP * 2));
     let span = began.elapsed().as_secs_f64();
     let after = usages(rig)?;
-    rig.sim()?.wait(Duration::from_secs(300))?;
+    // A machine that cannot keep up takes longer.
+    let patience = Duration::from_secs(u64::from(seconds) + 300);
+    rig.sim()?.wait_for_line("done, published", patience)?;
+    let took = first.elapsed();
+    rig.sim()?.wait(Duration::from_secs(60))?;
     let names = ["efd-sim", "efd-edge", "efd-central"];
     let rows = names.iter().zip(before.iter().zip(&after)).map(|(name, (before, after))| {
         let cores = (after.cpu - before.cpu).as_secs_f64() / span;
@@ -133,7 +139,7 @@ fn measure(rig: &mut Rig, seconds: u32) -> Result<Json> {
         let row = json!({ "cores": cores, "rss_peak_mib": after.rss_bytes_peak >> 20, "disk_bytes_per_second": disk });
         ((*name).to_owned(), row)
     });
-    Ok(Json::Object(rows.collect()))
+    Ok((Json::Object(rows.collect()), took))
 }
 
 fn usages(rig: &mut Rig) -> Result<[Usage; 3]> {
