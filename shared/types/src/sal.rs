@@ -15,6 +15,10 @@ const REVISION_CHARS: usize = 8;
 /// Structs that old generators wrote for their own use, without a revision code.
 const PLACEHOLDERS: [&str; 3] = ["command", "ackcmd", "logevent"];
 
+/// Elements of a topic, over all its members: a schema has a default for each, and as doubles they are
+/// half a megabyte, half of what a Kafka broker takes as one message unless told otherwise.
+pub const ELEMENTS_MAX: u64 = 65_536;
+
 /// How a struct becomes records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mapping {
@@ -39,6 +43,14 @@ pub enum NoMapping {
         name: TypeName,
         member: &'static str,
         expected: &'static str,
+    },
+    #[error(
+        "`{name}` has {elements} elements up to its member `{member}`, a topic may have {ELEMENTS_MAX}"
+    )]
+    TooLong {
+        name: TypeName,
+        member: String,
+        elements: u64,
     },
     #[error("no struct `{0}`")]
     NoStruct(TypeName),
@@ -247,12 +259,22 @@ impl SalTopic {
             revision,
         } = names;
         let (mut fields, mut keys) = (Vec::new(), Vec::new());
+        let mut elements = 0;
         for part in types.lineage(structure) {
             for member in &part.members {
                 if part.is_key(&member.name) {
                     keys.push(fields.len());
                 }
-                fields.push(SalField::of(types, structure, member)?);
+                let field = SalField::of(types, structure, member)?;
+                elements += u64::from(field.count.unwrap_or(1));
+                if ELEMENTS_MAX < elements {
+                    return Err(NoMapping::TooLong {
+                        name: structure.name.clone(),
+                        member: member.name.clone(),
+                        elements,
+                    });
+                }
+                fields.push(field);
             }
         }
         Ok(Self {

@@ -167,6 +167,16 @@ fn what_has_no_mapping_says_why() {
     );
     check(
         name,
+        &with("long a[65533]; long b;"),
+        "`M::a_0f0f0f0f` has 65537 elements up to its member `b`, a topic may have 65536",
+    );
+    check(
+        name,
+        &with("long b[16777216];"),
+        "`M::a_0f0f0f0f` has 16777219 elements up to its member `b`, a topic may have 65536",
+    );
+    check(
+        name,
         "long a;",
         "`M::a_0f0f0f0f` has no member `private_sndStamp` of type double, which a SAL topic has",
     );
