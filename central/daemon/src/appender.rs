@@ -38,20 +38,25 @@ pub(crate) enum Request {
 }
 
 /// What a connection is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Durable {
     Appended {
         lane: EpochLane,
         number: BlockNumber,
     },
-    /// The log will not take it as it came.
+    /// The log will never take it as it came.
     Refused {
         lane: EpochLane,
         number: BlockNumber,
+        reason: String,
     },
     Declared {
         epoch: EpochId,
         through: StreamNumber,
+    },
+    DeclareRefused {
+        epoch: EpochId,
+        reason: String,
     },
 }
 
@@ -61,6 +66,8 @@ pub(crate) struct AppenderCounters {
     pub(crate) bytes: AtomicU64,
     pub(crate) appends: AtomicU64,
     pub(crate) failures: AtomicU64,
+    /// Blocks and declarations that the log will never take.
+    pub(crate) refused: AtomicU64,
 }
 
 /// The connections' end.
@@ -124,7 +131,7 @@ impl Thread {
     fn run(mut self) {
         let _running = self.stop.register("append");
         while let Some(first) = self.incoming.blocking_recv() {
-            let (mut blocks, mut waiting, mut bytes) = (Vec::new(), Vec::new(), 0);
+            let (mut blocks, mut waiting, mut bytes) = (Vec::new(), Vec::new(), 0usize);
             let mut next = Some(first);
             while let Some(request) = next {
                 match request {
@@ -152,33 +159,35 @@ impl Thread {
                     None
                 };
             }
-            if !blocks.is_empty() && !self.append(&blocks, &waiting, bytes) {
+            if !blocks.is_empty() && !self.append(&blocks, &waiting) {
                 return;
             }
         }
     }
 
     /// `false` when we are to stop and the log still takes nothing: the edges keep what was not acknowledged.
-    fn append(
-        &self,
-        blocks: &[(Partition, SealedBlock)],
-        waiting: &[Waiting],
-        bytes: usize,
-    ) -> bool {
-        loop {
-            match self.log.append(blocks) {
-                Ok(()) => break,
-                Err(
-                    error @ (LogError::Undeclared { .. }
-                    | LogError::Redeclared { .. }
-                    | LogError::UnknownSchema(_)),
-                ) => {
-                    self.append_one_by_one(blocks, waiting, &error);
+    fn append(&self, blocks: &[(Partition, SealedBlock)], waiting: &[Waiting]) -> bool {
+        while let Err(error) = self.log.append(blocks) {
+            match (blocks, waiting) {
+                ([_], [(lane, number, reply)]) if error.is_refusal() => {
+                    self.refuse(&error, &lane.block(*number));
+                    let (lane, number, reason) = (*lane, *number, error.to_string());
+                    tell(
+                        reply,
+                        Durable::Refused {
+                            lane,
+                            number,
+                            reason,
+                        },
+                    );
                     return true;
                 }
-                Err(
-                    error @ (LogError::NoSpace(_) | LogError::Closed | LogError::Storage { .. }),
-                ) => {
+                // One of them is not fit for the log: the others must not suffer.
+                _ if error.is_refusal() => {
+                    let mut each = blocks.chunks(1).zip(waiting.chunks(1));
+                    return each.all(|(block, waiting)| self.append(block, waiting));
+                }
+                _ => {
                     self.down(&error);
                     if self.stop.wait_timeout(RETRY_AFTER) {
                         return false;
@@ -187,6 +196,7 @@ impl Thread {
             }
         }
         self.up();
+        let bytes: usize = blocks.iter().map(|(_, block)| block.bytes().len()).sum();
         self.counters.appends.fetch_add(1, Ordering::Relaxed);
         self.counters
             .blocks
@@ -206,25 +216,9 @@ impl Thread {
         true
     }
 
-    /// One block of the batch is not fit for the log: the others must not suffer.
-    fn append_one_by_one(
-        &self,
-        blocks: &[(Partition, SealedBlock)],
-        waiting: &[Waiting],
-        error: &LogError,
-    ) {
-        tracing::warn!(%error, blocks = blocks.len(), "Append refused; trying its blocks one by one");
-        for (block, (lane, number, reply)) in blocks.iter().zip(waiting) {
-            let (lane, number) = (*lane, *number);
-            match self.log.append(std::slice::from_ref(block)) {
-                Ok(()) => tell(reply, Durable::Appended { lane, number }),
-                Err(error) => {
-                    self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(%error, block = %block.1.id(), "Block refused by the log; asked for again");
-                    tell(reply, Durable::Refused { lane, number });
-                }
-            }
-        }
+    fn refuse(&self, error: &LogError, what: &dyn std::fmt::Display) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%error, %what, "Refused by the log; the session with its edge ends");
     }
 
     fn declare(
@@ -235,20 +229,14 @@ impl Thread {
         reply: &mpsc::Sender<Durable>,
     ) {
         while let Err(error) = self.log.declare(epoch, streams, schemas) {
-            match error {
-                LogError::NoSpace(_) | LogError::Closed | LogError::Storage { .. } => {
-                    self.down(&error);
-                    if self.stop.wait_timeout(RETRY_AFTER) {
-                        return;
-                    }
-                }
-                LogError::Redeclared { .. }
-                | LogError::Undeclared { .. }
-                | LogError::UnknownSchema(_) => {
-                    self.counters.failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::error!(%error, epoch = %epoch.epoch, "Declaration refused; its blocks stay at the edge");
-                    return;
-                }
+            if error.is_refusal() {
+                self.refuse(&error, &epoch.epoch);
+                let (epoch, reason) = (epoch.epoch, error.to_string());
+                return tell(reply, Durable::DeclareRefused { epoch, reason });
+            }
+            self.down(&error);
+            if self.stop.wait_timeout(RETRY_AFTER) {
+                return;
             }
         }
         self.up();
@@ -280,7 +268,10 @@ impl Thread {
 
 /// A connection that is gone asks again in its next session.
 fn tell(reply: &mpsc::Sender<Durable>, durable: Durable) {
-    if reply.blocking_send(durable).is_err() {
-        tracing::debug!(?durable, "The connection that sent it is gone");
+    if let Err(error) = reply.blocking_send(durable) {
+        tracing::debug!(durable = ?error.0, "The connection that sent it is gone");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use efd_central_feed::{Cluster, ask_brokers, ask_registry};
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::exit::Exit;
 use efd_shared_daemon::http::client;
@@ -135,14 +136,26 @@ fn check(config: &Config) -> Result<Exit> {
         part("lake", writable(&config.lake_path()));
     }
     if config.has_feed() {
-        part(
-            "feed",
-            run::feed_options(config).map(|options| {
-                format!("brokers {}, registry {}", options.brokers, options.registry)
-            }),
-        );
+        check_feed(config, &mut part);
     }
     Ok(exit)
+}
+
+/// Broker and registry are asked, each for a short time.
+fn check_feed(config: &Config, part: &mut impl FnMut(&str, Result<String>)) {
+    let options = match run::feed_options(config) {
+        Ok(options) => options,
+        Err(error) => return part("feed", Err(error)),
+    };
+    part("feed", Ok(format!("topics {}", config.feed.topic)));
+    let brokers = ask_brokers(&options, WITHIN).map(|cluster| {
+        let Cluster { brokers, topics } = cluster;
+        format!("{} answer, {topics} topics", brokers.join(", "))
+    });
+    part("broker", brokers.map_err(Into::into));
+    let registry = ask_registry(&options, WITHIN)
+        .map(|subjects| format!("{} answers, {subjects} subjects", options.registry));
+    part("registry", registry.map_err(Into::into));
 }
 
 fn writable(folder: &Path) -> Result<String> {
@@ -194,6 +207,12 @@ fn status(config: &Config, as_json: bool) -> Result<Exit> {
     })
 }
 
+/// States that need no person.
+const CONSUMERS: [(&str, &[&str]); 2] = [
+    ("lake", &["off", "starting", "running"]),
+    ("feed", &["off", "starting", "running", "reading_back"]),
+];
+
 fn complaints(status: &Json) -> Vec<String> {
     let number = |path: &str| status.pointer(path).and_then(Json::as_f64).unwrap_or(0.0);
     let mut complaints = Vec::new();
@@ -210,6 +229,18 @@ fn complaints(status: &Json) -> Vec<String> {
         "the log takes nothing; the edges keep their data".into(),
     );
     complain(
+        number("/log/refused") > 0.0,
+        "the log refused blocks: their edges cannot go on, see the daemon's log".into(),
+    );
+    complain(
+        number("/log/lost_blocks") > 0.0,
+        "the log lost blocks, and asks their edges for them".into(),
+    );
+    complain(
+        number("/log/absent_blocks") > 0.0,
+        "the log lost blocks that their edges have not either, see `absent` in its section".into(),
+    );
+    complain(
         number("/lake/commit_failures") > 0.0,
         "the lake could not commit".into(),
     );
@@ -217,13 +248,22 @@ fn complaints(status: &Json) -> Vec<String> {
         number("/lake/files_missing") > 0.0,
         "files of the lake are gone".into(),
     );
-    let feed = status
-        .pointer("/feed/state")
-        .and_then(Json::as_str)
-        .unwrap_or("off");
+    for (consumer, is_well) in CONSUMERS {
+        let section = &status[consumer];
+        let state = section["state"].as_str().unwrap_or("unknown");
+        let reason = section["reason"].as_str().map(|why| format!(": {why}"));
+        complain(
+            !is_well.contains(&state),
+            format!("the {consumer} is {state}{}", reason.unwrap_or_default()),
+        );
+    }
     complain(
-        !matches!(feed, "off" | "running" | "reading_back"),
-        format!("the feed is {feed}"),
+        status["feed"]["checkpoint_damaged"].is_string(),
+        "the feed's checkpoint was damaged, see its section".into(),
+    );
+    complain(
+        number("/feed/vanished_blocks") > 0.0,
+        "blocks that public topics are owed are not in the log any more".into(),
     );
     complain(
         number("/feed/parked_outputs") > 0.0,
@@ -279,4 +319,46 @@ fn say(line: &str) {
 #[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
 fn complain(line: &str) {
     eprintln!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_dead_consumer_is_complained_of() {
+        let well = json!({
+            "log": { "room": 1 }, "lake": { "state": "running" }, "feed": { "state": "off" }, "edges": [],
+            "certificate": { "days_left": 300 },
+        });
+        assert_eq!(complaints(&well), Vec::<String>::new());
+        let check = |path: &str, value: Json, wanted: &str| {
+            let mut status = well.clone();
+            *status.pointer_mut(path).unwrap() = value;
+            assert_eq!(complaints(&status), [wanted]);
+        };
+        check(
+            "/lake",
+            json!({ "state": "failed", "reason": "two writers" }),
+            "the lake is failed: two writers",
+        );
+        check(
+            "/feed",
+            json!({ "state": "failed", "reason": null }),
+            "the feed is failed",
+        );
+        check(
+            "/feed",
+            json!({ "state": "waiting_for_broker", "reason": "nobody answers" }),
+            "the feed is waiting_for_broker: nobody answers",
+        );
+        check("/lake", json!({}), "the lake is unknown");
+        check(
+            "/feed",
+            json!({ "state": "running", "checkpoint_damaged": "not JSON" }),
+            "the feed's checkpoint was damaged, see its section",
+        );
+    }
 }

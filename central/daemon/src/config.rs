@@ -1,11 +1,13 @@
 //! The configuration of a centre. Every default is stated in `central/daemon/central.toml`, which a test reads.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use efd_central_feed::{Properties, RegistryAddress};
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::units::{ByteSize, Span};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,27 +85,37 @@ impl Default for Lake {
 pub(crate) struct Feed {
     /// Kafka's bootstrap servers; empty: no feed.
     pub(crate) brokers: String,
-    /// Base URL of the schema registry (Confluent API).
-    pub(crate) registry: String,
+    /// Base URL of the schema registry (Confluent API); a login in it is never shown.
+    #[serde(deserialize_with = "registry_address")]
+    pub(crate) registry: RegistryAddress,
     /// Public topics are named so.
     pub(crate) topic: String,
     pub(crate) replication: i32,
     pub(crate) min_insync_replicas: i32,
     pub(crate) checkpoint_every: Span,
     /// Further librdkafka properties.
-    pub(crate) properties: std::collections::BTreeMap<String, String>,
+    #[serde(deserialize_with = "librdkafka_properties")]
+    pub(crate) properties: Properties,
+}
+
+fn registry_address<'de, D: Deserializer<'de>>(from: D) -> Result<RegistryAddress, D::Error> {
+    Ok(String::deserialize(from)?.as_str().into())
+}
+
+fn librdkafka_properties<'de, D: Deserializer<'de>>(from: D) -> Result<Properties, D::Error> {
+    Ok(BTreeMap::deserialize(from)?.into())
 }
 
 impl Default for Feed {
     fn default() -> Self {
         Self {
             brokers: String::new(),
-            registry: String::new(),
+            registry: RegistryAddress::default(),
             topic: "{site}.{topic}".into(),
             replication: 3,
             min_insync_replicas: 2,
             checkpoint_every: Span::from_secs(5),
-            properties: Default::default(),
+            properties: Properties::default(),
         }
     }
 }
@@ -179,6 +191,23 @@ mod tests {
         };
         assert_eq!(shown(&whole), shown(&short));
         assert_eq!(whole.http.listen, Some(([127, 0, 0, 1], HTTP_PORT).into()));
+    }
+
+    /// Nothing that prints a configuration prints a password.
+    #[test]
+    fn passwords_are_not_shown() {
+        let text = "certificates = \"c\"\n[feed]\nbrokers = \"b:9092\"\nregistry = \"http://anna:hunter2@r:8081\"\n\
+                    [feed.properties]\n\"sasl.password\" = \"hunter2\"\n";
+        let config: Config =
+            efd_shared_daemon::config::parse(Path::new("central.toml"), text, "NOTHING__", [], &[])
+                .unwrap();
+        let refused = crate::run::feed_options(&config).unwrap_err();
+        let shown = format!("{config:?} {:?} {refused:#}", config.faults());
+        assert!(
+            shown.contains("http://r:8081") && shown.contains("`sasl.password`"),
+            "{shown}"
+        );
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

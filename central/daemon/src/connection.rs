@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use efd_central_log::{BlockLog, Class as LogClass, LogError, Partition};
+use efd_central_log::{BlockLog, Class as LogClass, LogError, Lost, Partition};
 use efd_shared_daemon::clock::monotonic_now;
-use efd_shared_model::EpochId;
 use efd_shared_model::ids::EpochLane;
+use efd_shared_model::{EpochId, RangeSet};
 use efd_shared_wire::centre::{Certificate, Command, Known};
 use efd_shared_wire::codec::FrameBuffer;
-use efd_shared_wire::frame::{EdgeFrame, LaneKey};
+use efd_shared_wire::frame::{EdgeFrame, LaneKey, UnableReason};
 use efd_shared_wire::limits::BLOCK_STREAM_BYTES_MAX;
 use efd_shared_wire::{CentreConfig, CentreSession, Class, Moment, ReceivedBlock};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::appender::{Appender, Durable, Request};
 use crate::fleet::Fleet;
@@ -34,6 +34,9 @@ enum Event {
     Block(Result<ReceivedBlock, efd_shared_wire::BlockStreamError>),
     Durable(Durable),
     Known(Known),
+    /// The log found that it has lost something, of some edge.
+    Losses,
+    Lost(Lost),
     Room(u64),
     Timeout,
     Stop,
@@ -45,6 +48,8 @@ enum Event {
 pub(crate) struct Shared {
     pub(crate) log: Arc<dyn BlockLog>,
     pub(crate) appender: Appender,
+    /// [`BlockLog::losses`]
+    pub(crate) losses: watch::Receiver<u64>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) stop: efd_shared_daemon::shutdown::Stop,
     #[cfg(feature = "sabotage")]
@@ -59,6 +64,7 @@ pub(crate) struct Connection {
     frames: mpsc::Sender<Vec<u8>>,
     replies: mpsc::Sender<Durable>,
     known: mpsc::Sender<Known>,
+    lost: mpsc::Sender<Lost>,
 }
 
 /// Serves one connection until it ends.
@@ -81,6 +87,9 @@ pub(crate) async fn serve(
     let writer = tokio::spawn(write_frames(send, frames_out));
     let (replies, mut replies_in) = mpsc::channel(REPLIES_MAX);
     let (known, mut known_in) = mpsc::channel(4);
+    let (lost, mut lost_in) = mpsc::channel(4);
+    let mut losses = shared.losses.clone();
+    losses.mark_unchanged();
     let (blocks, mut blocks_in) = mpsc::channel(BLOCKS_MAX);
     let reader = tokio::spawn(read_blocks(quic.clone(), blocks));
     let mut room = shared.appender.room();
@@ -95,6 +104,7 @@ pub(crate) async fn serve(
         frames,
         replies,
         known,
+        lost,
     };
     let mut buffer = FrameBuffer::new();
     loop {
@@ -110,6 +120,8 @@ pub(crate) async fn serve(
             },
             Some(durable) = replies_in.recv() => Event::Durable(durable),
             Some(known) = known_in.recv() => Event::Known(known),
+            Ok(()) = losses.changed() => Event::Losses,
+            Some(lost) = lost_in.recv() => Event::Lost(lost),
             Ok(()) = room.changed() => Event::Room(*room.borrow_and_update()),
             Some(block) = blocks_in.recv() => Event::Block(block),
             reason = quic.closed() => Event::Gone(reason.to_string()),
@@ -153,13 +165,27 @@ impl Connection {
             Event::Durable(Durable::Appended { lane, number }) => {
                 self.session.handle_appended(lane, number, now)
             }
-            Event::Durable(Durable::Refused { lane, number }) => {
-                self.session.handle_append_failed(lane, number)
+            Event::Durable(Durable::Refused {
+                lane,
+                number,
+                reason,
+            }) => self.session.handle_append_refused(lane, number, reason),
+            Event::Durable(Durable::DeclareRefused { epoch, reason }) => {
+                self.session.handle_declare_refused(epoch, reason)
             }
             Event::Durable(Durable::Declared { epoch, through }) => {
                 self.session.handle_declared(epoch, through)
             }
-            Event::Known(known) => self.session.handle_known(known, now),
+            Event::Known(known) => {
+                self.session.handle_known(known, now);
+                self.look_up_lost();
+            }
+            Event::Losses => self.look_up_lost(),
+            Event::Lost(lost) => {
+                for (lane, numbers) in &lost {
+                    self.session.handle_lost(*lane, numbers);
+                }
+            }
             Event::Room(bytes) => self.session.handle_log_state(bytes),
             Event::Timeout => self.session.handle_timeout(now),
             Event::Stop => self.session.handle_stop("the centre goes down"),
@@ -222,7 +248,7 @@ impl Connection {
                     ranges,
                     reason,
                 } => {
-                    tracing::warn!(%lane, %ranges, ?reason, "The edge does not have what was wanted");
+                    self.note_absent(lane, ranges, reason);
                 }
                 Command::Clone { parent, children } => {
                     self.shared.fleet.cloned(self.certificate.edge);
@@ -303,6 +329,40 @@ impl Connection {
             });
             if known.blocking_send(result).is_err() {
                 tracing::debug!("The connection that asked is gone");
+            }
+        });
+    }
+}
+
+/// What the connection owes to damage of the log.
+impl Connection {
+    fn look_up_lost(&self) {
+        let (log, lost, edge) = (
+            Arc::clone(&self.shared.log),
+            self.lost.clone(),
+            self.certificate.edge,
+        );
+        tokio::task::spawn_blocking(move || {
+            let found = log.lost(edge).unwrap_or_else(|error| {
+                tracing::error!(%error, "Look up what the log has lost; asked for in the next session");
+                Lost::new()
+            });
+            if !found.is_empty() && lost.blocking_send(found).is_err() {
+                tracing::debug!("The connection that asked is gone");
+            }
+        });
+    }
+
+    fn note_absent(&self, lane: EpochLane, ranges: RangeSet, reason: UnableReason) {
+        let log = Arc::clone(&self.shared.log);
+        tokio::task::spawn_blocking(move || match log.set_absent(lane, &ranges) {
+            Ok(absent) if absent.is_empty() => {}
+            Ok(absent) => tracing::error!(
+                %lane, numbers = %absent, ?reason,
+                "Blocks that the log lost are not at the edge either; a consumer that had not taken them will not"
+            ),
+            Err(error) => {
+                tracing::error!(%error, %lane, numbers = %ranges, "Note what the edge has not either")
             }
         });
     }

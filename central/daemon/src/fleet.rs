@@ -116,7 +116,7 @@ impl Fleet {
                     "edge": id.to_string(), "site": edge.site.as_str(), "connected": edge.connected, "remote": edge.remote,
                     "heard_seconds_ago": now.since(edge.heard) as f64 / 1e9, "clones": edge.clones,
                     "blocks_live": edge.counters.blocks_live, "blocks_fill": edge.counters.blocks_fill,
-                    "blocks_duplicate": edge.counters.blocks_duplicate, "block_bytes": edge.counters.block_bytes,
+                    "blocks_duplicate": edge.counters.blocks_duplicate, "blocks_wanted": edge.counters.blocks_wanted, "block_bytes": edge.counters.block_bytes,
                     "backlog_bytes": edge.heartbeat.as_ref().map(|heartbeat| heartbeat.backlog_bytes),
                     "oldest_unacknowledged_seconds": edge.heartbeat.as_ref().map(|heartbeat| heartbeat.oldest_unacked_age.as_secs_f64()),
                     "clock_behind_seconds": clock_behind,

@@ -57,7 +57,7 @@ enum Command {
         #[arg(long = "sabotage")]
         sabotage: Vec<String>,
     },
-    /// Would `run` work? Configuration, certificates, folders, brokers and registry.
+    /// Would `run` work? Configuration, certificates, folders; Kafka and the registry are asked. Exit code 0 or 2.
     Check,
     /// The running daemon in one page. Exit code 0 well, 1 something needs a look, 2 no answer.
     Status {

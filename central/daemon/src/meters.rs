@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use efd_central_feed::StatusReader as FeedStatus;
+use efd_central_log::EmbeddedLog;
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::identity::Credentials;
 use efd_shared_model::time::NANOS_PER_SECOND;
@@ -21,6 +22,7 @@ use crate::roles::LakeStatus;
 pub(crate) struct Meters {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) appender: Appender,
+    pub(crate) log: Arc<EmbeddedLog>,
     pub(crate) lake: Option<LakeStatus>,
     pub(crate) feed: Option<FeedStatus>,
     pub(crate) credentials: Arc<Credentials>,
@@ -36,6 +38,13 @@ impl Meters {
     /// The body of `/status`.
     pub(crate) fn status(&self) -> Json {
         let counters = self.appender.counters();
+        let health = self.log.health();
+        let absent: serde_json::Map<_, _> = health
+            .absent
+            .iter()
+            .take(ABSENT_LANES_SHOWN)
+            .map(|(lane, numbers)| (lane.to_string(), numbers.to_string().into()))
+            .collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ingest": {
@@ -46,7 +55,9 @@ impl Meters {
             "log": {
                 "blocks": counters.blocks.load(Ordering::Relaxed), "bytes": counters.bytes.load(Ordering::Relaxed),
                 "appends": counters.appends.load(Ordering::Relaxed), "failures": counters.failures.load(Ordering::Relaxed),
-                "room": *self.appender.room().borrow(),
+                "refused": counters.refused.load(Ordering::Relaxed), "room": *self.appender.room().borrow(),
+                "damaged_places": health.passed.damaged, "passed_places": health.passed.absent, "rewound": health.passed.rewound,
+                "lost_blocks": health.lost_blocks, "absent_blocks": health.absent_blocks(), "absent": absent,
             },
             "lake": self.lake.as_ref().map_or(json!({ "state": "off", "behind_blocks": 0 }), LakeStatus::to_json),
             "feed": self.feed.as_ref().map_or(json!({ "state": "off", "behind_blocks": 0 }), feed_json),
@@ -63,10 +74,11 @@ impl Meters {
 fn feed_json(status: &FeedStatus) -> Json {
     let status = status.read();
     json!({
-        "state": status.state.as_str(), "reason": format!("{:?}", status.state),
+        "state": status.state.as_str(), "reason": status.state.reason(), "checkpoint_damaged": status.checkpoint_damaged,
         "records": status.records, "bytes": status.bytes, "blocks": status.blocks, "behind_blocks": status.lag_blocks,
         "topics": status.topics, "checkpoints": status.checkpoints, "skipped": status.skipped,
         "duplicates": status.duplicates, "registry_refusals": status.registry_refusals, "sessions": status.sessions,
+        "vanished_blocks": status.vanished_blocks,
         "parked_outputs": status.parked.len(),
         "parked": status.parked.iter().map(|output| json!({
             "topic": output.topic, "reason": output.reason, "owed_blocks": output.owed_blocks, "owed_records": output.owed_records,
@@ -74,8 +86,11 @@ fn feed_json(status: &FeedStatus) -> Json {
     })
 }
 
+/// The metric has them all.
+const ABSENT_LANES_SHOWN: usize = 100;
+
 /// Numbers of `/status`, under the name that Prometheus has for them.
-const METRICS: [(&str, &str, &str); 22] = [
+const METRICS: [(&str, &str, &str); 28] = [
     (
         "edge_connections",
         "/ingest/connections",
@@ -101,7 +116,37 @@ const METRICS: [(&str, &str, &str); 22] = [
     (
         "log_failures",
         "/log/failures",
-        "Appends and declarations that failed",
+        "Appends and declarations that failed, and were tried again",
+    ),
+    (
+        "log_refused",
+        "/log/refused",
+        "Blocks and declarations that the log will never take",
+    ),
+    (
+        "log_damaged_places",
+        "/log/damaged_places",
+        "Places that a consumer went past because the log's disk damaged them",
+    ),
+    (
+        "log_passed_places",
+        "/log/passed_places",
+        "Places that a consumer went past because nothing is there: removed, lost with their file, or never used",
+    ),
+    (
+        "log_rewound",
+        "/log/rewound",
+        "Times that the log ended before a consumer's place, and was read again",
+    ),
+    (
+        "log_lost_blocks",
+        "/log/lost_blocks",
+        "Blocks that the log lost and that are to come again from their edges",
+    ),
+    (
+        "log_absent_blocks",
+        "/log/absent_blocks",
+        "Blocks that the log lost and that their edges have not either",
     ),
     (
         "log_room_bytes",

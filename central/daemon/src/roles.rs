@@ -1,43 +1,80 @@
 //! The consumers of the log, a thread each, and what keeps the log in order.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use efd_central_feed::{Feed, Stop as FeedStop};
 use efd_central_lake::{Counters, Lake, Options};
 use efd_central_log::{BlockLog, EmbeddedLog, Progress};
+use efd_shared_daemon::http::Readiness;
 use serde_json::{Value as Json, json};
 
 use crate::config::Config;
 
+#[cfg(test)]
+mod tests;
+
+/// What the lake's thread is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Starting,
+    Running,
+    /// It was asked to, and has committed everything.
+    Stopped,
+    /// It ended by itself: a person must look, and start the process anew. The log keeps what it has not taken.
+    Failed(String),
+}
+
+impl State {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct LakeNow {
+    state: State,
+    counters: Counters,
+    progress: Progress,
+}
+
 /// What the lake's thread tells the others.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LakeStatus {
-    shared: Arc<Mutex<(Counters, Progress)>>,
+    now: Arc<Mutex<LakeNow>>,
     log: Arc<Mutex<Option<Arc<EmbeddedLog>>>>,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl LakeStatus {
-    fn read(&self) -> (Counters, Progress) {
-        self.shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn set(&self, state: State) {
+        lock(&self.now).state = state;
+    }
+
+    fn report(&self, lake: &Lake) {
+        let mut now = lock(&self.now);
+        now.counters = lake.counters();
+        now.progress.clone_from(lake.committed());
     }
 
     /// Blocks of the log that no commit covers.
-    fn behind(&self) -> u64 {
-        let (_, progress) = self.read();
-        let log = self
-            .log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(log) = log else { return 0 };
+    fn behind(&self, progress: &Progress) -> u64 {
+        let Some(log) = lock(&self.log).clone() else {
+            return 0;
+        };
         let partitions = log.partitions().unwrap_or_default();
         let behind = |partition| {
             let (_, end) = log.bounds(partition).ok()?;
@@ -47,9 +84,17 @@ impl LakeStatus {
     }
 
     pub(crate) fn to_json(&self) -> Json {
-        let (counters, _) = self.read();
+        let LakeNow {
+            state,
+            counters,
+            progress,
+        } = lock(&self.now).clone();
+        let reason = match &state {
+            State::Failed(reason) => Some(reason),
+            State::Starting | State::Running | State::Stopped => None,
+        };
         json!({
-            "state": "running", "behind_blocks": self.behind(),
+            "state": state.as_str(), "reason": reason, "behind_blocks": self.behind(&progress),
             "blocks": counters.blocks, "records": counters.records, "duplicate_blocks": counters.duplicate_blocks,
             "rejected_records": counters.rejected_records, "rejected_blocks": counters.rejected_blocks,
             "commits": counters.commits, "files_added": counters.files_added, "rows_written": counters.rows_written,
@@ -78,10 +123,9 @@ impl LakeRole {
         };
         let (lake, progress) = Lake::open(root.clone(), options)
             .with_context(|| format!("open the lake {}", root.display()))?;
-        let status = LakeStatus {
-            shared: Arc::new(Mutex::new((lake.counters(), progress))),
-            log: Arc::default(),
-        };
+        let status = LakeStatus::default();
+        // Until the first commit of this start, what the last one has.
+        lock(&status.now).progress = progress;
         Ok(Self { lake, status })
     }
 
@@ -105,39 +149,59 @@ const KEEP_EVERY: Duration = Duration::from_secs(1);
 const RETAIN_TURNS: u32 = 30;
 
 impl Roles {
+    /// A consumer that ends by itself makes `readiness` say so; the others go on.
     pub(crate) fn start(
         log: Arc<EmbeddedLog>,
         lake: Option<LakeRole>,
         feed: Option<Feed>,
         retain: Duration,
+        readiness: &Readiness,
     ) -> Result<Self> {
         let (stop_lake, stop_feed, stop_keeper) = (
             Arc::<AtomicBool>::default(),
             FeedStop::default(),
             Arc::<AtomicBool>::default(),
         );
-        let lake_status = lake.as_ref().map(LakeRole::status);
-        if let Some(status) = &lake_status {
-            *status.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&log));
+        let mut consumers = Vec::new();
+        if let Some(status) = lake.as_ref().map(LakeRole::status) {
+            *lock(&status.log) = Some(Arc::clone(&log));
+            consumers.push(Consumer {
+                name: "lake",
+                settled: Box::new(move || lock(&status.now).progress.clone()),
+            });
         }
-        let has_feed = feed.is_some();
+        if let Some(status) = feed.as_ref().map(Feed::status) {
+            consumers.push(Consumer {
+                name: "feed",
+                settled: Box::new(move || status.settled()),
+            });
+        }
         let lake = lake.map(|role| {
-            let (log, stop) = (Arc::clone(&log), Arc::clone(&stop_lake));
-            spawn("lake", move || run_lake(role, log, &stop))
+            let (log, stop, readiness) =
+                (Arc::clone(&log), Arc::clone(&stop_lake), readiness.clone());
+            let status = role.status();
+            let failed = move |reason: String| {
+                readiness.waits("lake", format!("its thread ended: {reason}"));
+                status.set(State::Failed(reason));
+            };
+            spawn("lake", move || {
+                watched("lake", failed, || run_lake(role, log, &stop))
+            })
         });
         let feed = feed.map(|feed| {
-            let (log, stop) = (Arc::clone(&log), stop_feed.clone());
+            let (log, stop, readiness) = (Arc::clone(&log), stop_feed.clone(), readiness.clone());
+            let status = feed.status();
+            let failed = move |reason: String| {
+                readiness.waits("feed", format!("its thread ended: {reason}"));
+                status.fail(&reason);
+            };
             spawn("feed", move || {
-                feed.run(log, &stop)
-                    .inspect_err(|error| tracing::error!(%error, "The feed ended"))?;
-                Ok(())
+                watched("feed", failed, || Ok(feed.run(log, &stop)?))
             })
         });
         let keeper = {
             let stop = Arc::clone(&stop_keeper);
-            spawn("keeper", move || {
-                keep(&log, lake_status.as_ref(), has_feed, retain, &stop)
-            })?
+            spawn("keeper", move || keep(&log, &consumers, retain, &stop))?
         };
         Ok(Self {
             lake: lake.transpose()?,
@@ -191,46 +255,65 @@ fn spawn<T: Send + 'static>(
         .with_context(|| format!("start thread {name}"))
 }
 
+/// A consumer's work, whose end by an error or a panic is told: seen from outside, a dead thread looks like an idle one.
+fn watched(
+    name: &'static str,
+    failed: impl FnOnce(String),
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let result = catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_panic| Err(anyhow!("its thread panicked; standard error has the place")));
+    result.inspect_err(|error| {
+        let reason = format!("{error:#}");
+        tracing::error!(
+            consumer = name,
+            reason,
+            "A consumer ended; the log keeps what it has not taken"
+        );
+        failed(reason);
+    })
+}
+
 fn run_lake(role: LakeRole, log: Arc<EmbeddedLog>, stop: &AtomicBool) -> Result<()> {
     let LakeRole { lake, status } = role;
-    let report = |lake: &Lake| {
-        let now = (lake.counters(), lake.committed().clone());
-        *status.shared.lock().unwrap_or_else(PoisonError::into_inner) = now;
-    };
-    let result = efd_central_lake::run(lake, log, stop, report);
-    result.inspect_err(|error| {
-        tracing::error!(error = error as &dyn std::error::Error, "The lake ended")
-    })?;
+    status.report(&lake);
+    status.set(State::Running);
+    efd_central_lake::run(lake, log, stop, |lake| status.report(lake))?;
+    status.set(State::Stopped);
     Ok(())
 }
 
+/// Who reads the log, and what of it each has durably and so needs no longer. One that is dead holds the log where it
+/// died: what it has not taken is nowhere else.
+struct Consumer {
+    name: &'static str,
+    settled: Box<dyn Fn() -> Progress + Send>,
+}
+
 /// What the log can do between appends, and its retention.
-fn keep(
-    log: &EmbeddedLog,
-    lake: Option<&LakeStatus>,
-    has_feed: bool,
-    retain: Duration,
-    stop: &AtomicBool,
-) {
+fn keep(log: &EmbeddedLog, consumers: &[Consumer], retain: Duration, stop: &AtomicBool) {
     let mut turns = 0;
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(KEEP_EVERY);
         log.maintain();
         turns += 1;
-        // The feed keeps its place in its own folder: while it runs, what it may need is not judged here.
-        if turns % RETAIN_TURNS == 0 && !has_feed {
-            let consumers: Vec<(&str, Progress)> = lake
-                .iter()
-                .map(|status| ("lake", status.read().1))
-                .collect();
-            match log.retain(retain, &consumers) {
-                Ok(retained) if retained.held_back > 0 => tracing::warn!(
-                    segments = retained.held_back, consumers = ?retained.held_back_by,
-                    "The log keeps old segments that consumers have not taken"
-                ),
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, "Retention of the log failed"),
-            }
+        if turns % RETAIN_TURNS == 0 {
+            forget_old(log, consumers, retain);
         }
+    }
+}
+
+fn forget_old(log: &EmbeddedLog, consumers: &[Consumer], retain: Duration) {
+    let settled: Vec<(&str, Progress)> = consumers
+        .iter()
+        .map(|consumer| (consumer.name, (consumer.settled)()))
+        .collect();
+    match log.retain(retain, &settled) {
+        Ok(retained) if retained.held_back > 0 => tracing::warn!(
+            segments = retained.held_back, consumers = ?retained.held_back_by,
+            "The log keeps old segments that consumers have not taken"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::error!(%error, "Retention of the log failed"),
     }
 }

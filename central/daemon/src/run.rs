@@ -12,6 +12,7 @@ use efd_shared_daemon::identity::{CENTRAL, CertificateFiles, CertificateMetrics,
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_store::Options;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 
 use crate::appender::Appender;
 use crate::config::{Config, HTTP_PORT};
@@ -22,6 +23,7 @@ use crate::meters::Meters;
 use crate::roles::{LakeRole, Roles};
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(30);
+const LOOK_FOR_LOSSES: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn credentials(config: &Config) -> Result<Arc<Credentials>> {
@@ -36,7 +38,11 @@ pub(crate) fn credentials(config: &Config) -> Result<Arc<Credentials>> {
 
 pub(crate) fn feed_options(config: &Config) -> Result<FeedOptions> {
     let feed = &config.feed;
-    let mut options = FeedOptions::new(config.path.join("feed"), &feed.brokers, &feed.registry);
+    let mut options = FeedOptions::new(
+        config.path.join("feed"),
+        &feed.brokers,
+        feed.registry.clone(),
+    );
     options.topic_format = TopicFormat::new(&feed.topic)?;
     options.topics = TopicSettings {
         replication: u16::try_from(feed.replication).context("feed.replication")?,
@@ -77,14 +83,12 @@ pub(crate) fn run(
     };
     let (log, recovery) = EmbeddedLog::open(config.path.join("log"), options, utc_now)?;
     if !recovery.is_clean() {
-        tracing::error!(
-            ?recovery,
-            "The log was damaged; what the edges still have is asked for again"
-        );
+        tracing::error!(?recovery, "The log was damaged");
     }
     let log = Arc::new(log);
     let dyn_log: Arc<dyn BlockLog> = Arc::clone(&log) as Arc<dyn BlockLog>;
     let appender = Appender::start(Arc::clone(&dyn_log), stop.clone())?;
+    let (losses_in, losses) = watch::channel(dyn_log.losses());
     let fleet = Arc::new(Fleet::default());
 
     let lake = if config.lake.enabled {
@@ -111,6 +115,7 @@ pub(crate) fn run(
     let meters = Meters {
         fleet: Arc::clone(&fleet),
         appender: appender.clone(),
+        log: Arc::clone(&log),
         lake: lake.as_ref().map(LakeRole::status),
         feed: feed.as_ref().map(Feed::status),
         credentials: Arc::clone(&credentials),
@@ -126,10 +131,13 @@ pub(crate) fn run(
     };
     let served = runtime.spawn(server.serve(surface, stop.clone()));
     runtime.spawn(Arc::clone(&credentials).watch(LOOK_AT_FILES, certificate_metrics, stop.clone()));
-    let roles = Roles::start(Arc::clone(&log), lake, feed, config.log.retain.duration())?;
+    let retain = config.log.retain.duration();
+    let roles = Roles::start(Arc::clone(&log), lake, feed, retain, &readiness)?;
+    runtime.spawn(watch_losses(Arc::clone(&dyn_log), losses_in, stop.clone()));
     let shared = Shared {
         log: dyn_log,
         appender,
+        losses,
         fleet,
         stop: stop.clone(),
         #[cfg(feature = "sabotage")]
@@ -154,11 +162,26 @@ pub(crate) fn run(
         }
     });
     let ended = roles.drain();
+    // Notes of what was received, and of where the log ends: the next start finds out by them what a disk has lost.
+    log.maintain();
     runtime.block_on(async {
         if tokio::time::timeout(PATIENCE, served).await.is_err() {
             tracing::warn!("HTTP did not end; going on");
         }
     });
     tracing::info!("Stopped");
-    ended
+    ended?;
+    Ok(stop.check()?)
+}
+
+/// A consumer's thread finds damage while it reads: the connections hear of it here.
+async fn watch_losses(log: Arc<dyn BlockLog>, losses: watch::Sender<u64>, stop: Stop) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_FOR_LOSSES) => {}
+            () = stop.asked() => return,
+        }
+        let found = log.losses();
+        losses.send_if_modified(|known| std::mem::replace(known, found) != found);
+    }
 }

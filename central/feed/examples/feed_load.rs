@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Opens every topic ahead of the clock.
     spec.append(&log, 1..=1);
     let folder = std::env::temp_dir().join(format!("feed-load-{}", std::process::id()));
-    let mut options = FeedOptions::new(&folder, brokers, registry);
+    let mut options = FeedOptions::new(&folder, brokers, registry.as_str());
     options.topic_format =
         TopicFormat::new(&format!("load{}.{{site}}.{{topic}}", std::process::id()))?;
     options.topics.replication = 1;

@@ -10,7 +10,7 @@ use efd_shared_model::UtcNanos;
 
 use crate::broker::BrokerError;
 use crate::checkpoint::Checkpoint;
-use crate::folder::{Folder, FolderError};
+use crate::folder::{Folder, FolderError, Loaded};
 use crate::kafka::KafkaBroker;
 use crate::options::{FeedOptions, OptionsError};
 use crate::registry::HttpRegistry;
@@ -61,6 +61,11 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// While acknowledgements are open; one that comes ends the wait.
 const ACK_WAIT: Duration = Duration::from_millis(5);
 
+/// What it costs to have no checkpoint any more: what a checkpoint alone knows.
+const BEGIN_ANEW: &str = "the feed reads all its topics back and leaves out what they have; a record that its topic has \
+    expired and the log has not is produced again, what is owed to a topic is looked for in the log as far as that goes \
+    back, and a schema that the registry refused is offered to it again under its plain name";
+
 impl Feed {
     /// Takes the folder. Neither broker nor registry need be there yet.
     pub fn open(options: FeedOptions) -> Result<Self, FeedError> {
@@ -68,13 +73,33 @@ impl Feed {
         // It connects later; what it is told is judged at once.
         KafkaBroker::connect(&options).map_err(|error| FeedError::Properties(error.to_string()))?;
         let folder = Folder::open(&options.folder)?;
-        // Now rather than at the first session, so that a damaged one stops the start.
-        folder.load()?;
-        Ok(Self {
+        let feed = Self {
             options,
             folder,
             status: StatusReader::default(),
-        })
+        };
+        // Before the first session: until then the log must keep what the checkpoint does not have.
+        feed.load()?;
+        Ok(feed)
+    }
+
+    /// The checkpoint. One that is damaged is moved aside and told: then all topics are read back and what is there is
+    /// not produced again, whatever of it the log still has.
+    fn load(&self) -> Result<Checkpoint, FolderError> {
+        let checkpoint = match self.folder.load()? {
+            Loaded::Nothing => Checkpoint::default(),
+            Loaded::Checkpoint(checkpoint) => checkpoint,
+            Loaded::Damaged { moved_to, reason } => {
+                let moved_to = moved_to.display();
+                let text = format!("{reason}; moved to {moved_to}; {BEGIN_ANEW}");
+                tracing::error!(reason, %moved_to, "Checkpoint is damaged; {BEGIN_ANEW}");
+                self.status
+                    .update(|status| status.checkpoint_damaged = Some(text));
+                Checkpoint::default()
+            }
+        };
+        self.status.settle(&checkpoint.progress);
+        Ok(checkpoint)
     }
 
     /// A handle that stays good while the feed runs.
@@ -83,7 +108,7 @@ impl Feed {
     }
 
     /// Feeds until `stop` is set; then waits for open acknowledgements and writes a last checkpoint.
-    /// Whatever fails outside is waited for; only a closed log or a checkpoint that cannot be read ends it early.
+    /// Whatever fails outside is waited for; only a closed log ends it early.
     pub fn run<L: BlockLog + ?Sized>(mut self, log: Arc<L>, stop: &Stop) -> Result<(), FeedError> {
         let begin = now();
         let mut registry = HttpRegistry::new(&self.options.registry);
@@ -92,7 +117,7 @@ impl Feed {
             let reason = match self.session(&log, &mut registry, (begin, &before), stop) {
                 Ok(()) => break,
                 Err(Ended::Log(LogError::Closed)) => return Err(FeedError::LogClosed),
-                Err(Ended::Folder(error)) => return Err(error.into()),
+                Err(Ended::Folder(error)) => State::WaitingForFolder(error.one_line()),
                 Err(Ended::Log(error)) => State::WaitingForLog(error.to_string()),
                 Err(Ended::Broker(error)) => State::WaitingForBroker(error.to_string()),
             };
@@ -117,7 +142,7 @@ impl Feed {
         stop: &Stop,
     ) -> Result<(), Ended> {
         let elapsed = || now().duration_since(begin);
-        let checkpoint: Checkpoint = self.folder.load()?.unwrap_or_default();
+        let checkpoint = self.load()?;
         let broker = KafkaBroker::connect(&self.options).map_err(Ended::Broker)?;
         if !matches!(before.state, State::WaitingForBroker(_)) {
             self.status
@@ -176,6 +201,9 @@ impl Feed {
         known: Saves,
     ) -> Result<Saves, LogError> {
         let saves = session.saves();
+        if saves.written != known.written {
+            self.status.settle(session.saved());
+        }
         let mut result = Ok(saves);
         self.status.update(|status| {
             status.checkpoints = before.checkpoints + saves.written;

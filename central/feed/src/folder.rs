@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError, VERSION};
 
 const CHECKPOINT: &str = "checkpoint.json";
 const CHECKPOINT_TMP: &str = "checkpoint.json.tmp";
@@ -22,13 +22,33 @@ pub enum FolderError {
     #[error("{} is in use by another feed", path.display())]
     Locked { path: PathBuf },
     #[error(
-        "checkpoint {}: {source}; moved aside, the feed begins with no checkpoint and reads all its topics back",
+        "checkpoint {}: version {found}, this build reads {VERSION}; run the newer build that wrote it, or move the \
+         file away: the feed then reads all its topics back",
         path.display()
     )]
-    Checkpoint {
-        path: PathBuf,
-        #[source]
-        source: CheckpointError,
+    TooNew { path: PathBuf, found: u64 },
+}
+
+impl FolderError {
+    /// With its cause, on one line.
+    pub(crate) fn one_line(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}
+
+/// What a folder has.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Loaded {
+    /// No checkpoint yet.
+    Nothing,
+    Checkpoint(Checkpoint),
+    /// A checkpoint that cannot be read. It stands out of the way, for people to look at.
+    Damaged {
+        moved_to: PathBuf,
+        reason: String,
     },
 }
 
@@ -72,18 +92,43 @@ impl Folder {
         fs::metadata(self.path.join(CHECKPOINT)).map_or(0, |metadata| metadata.len())
     }
 
-    /// `None` where there is none yet.
-    pub(crate) fn load(&self) -> Result<Option<Checkpoint>, FolderError> {
+    /// A damaged checkpoint is moved aside: beginning without one costs reading, not records.
+    pub(crate) fn load(&self) -> Result<Loaded, FolderError> {
         let path = self.path.join(CHECKPOINT);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
             Err(source) => return Err(at("read", &path)(source)),
         };
-        let checkpoint = Checkpoint::from_text(&text);
-        checkpoint
-            .map(Some)
-            .map_err(|source| FolderError::Checkpoint { path, source })
+        let reason = match str::from_utf8(&bytes).map(Checkpoint::from_text) {
+            Ok(Ok(checkpoint)) => return Ok(Loaded::Checkpoint(checkpoint)),
+            Ok(Err(CheckpointError::Version { found })) if VERSION < found => {
+                return Err(FolderError::TooNew { path, found });
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let moved_to = self.move_aside(&path)?;
+        Ok(Loaded::Damaged { moved_to, reason })
+    }
+
+    /// To the first free of `checkpoint.json.damaged-1`, `-2`, …
+    fn move_aside(&self, path: &Path) -> Result<PathBuf, FolderError> {
+        let name = |number: u32| self.path.join(format!("{CHECKPOINT}.damaged-{number}"));
+        let mut number = 1;
+        while name(number).exists() {
+            number += 1;
+        }
+        let aside = name(number);
+        fs::rename(path, &aside).map_err(at("move aside to", &aside))?;
+        self.sync()?;
+        Ok(aside)
+    }
+
+    /// Makes a rename durable.
+    fn sync(&self) -> Result<(), FolderError> {
+        let folder = File::open(&self.path).map_err(at("open", &self.path))?;
+        folder.sync_all().map_err(at("sync", &self.path))
     }
 }
 
@@ -95,8 +140,7 @@ impl CheckpointStore for Folder {
         file.write_all(text.as_bytes()).map_err(at("write", &tmp))?;
         file.sync_all().map_err(at("sync", &tmp))?;
         fs::rename(&tmp, &path).map_err(at("rename to", &path))?;
-        let folder = File::open(&self.path).map_err(at("open", &self.path))?;
-        folder.sync_all().map_err(at("sync", &self.path))
+        self.sync()
     }
 }
 
@@ -122,19 +166,57 @@ mod tests {
             Folder::open(&path),
             Err(FolderError::Locked { .. })
         ));
-        assert_eq!(folder.load().unwrap(), None);
+        assert_eq!(folder.load().unwrap(), Loaded::Nothing);
         let mut checkpoint = Checkpoint::default();
         for end in 0..3 {
             checkpoint.outputs.entry("t".into()).or_default().end = end;
             folder.save(&checkpoint).unwrap();
-            assert_eq!(folder.load().unwrap().as_ref(), Some(&checkpoint));
+            assert_eq!(
+                folder.load().unwrap(),
+                Loaded::Checkpoint(checkpoint.clone())
+            );
         }
         fs::write(path.join(CHECKPOINT_TMP), "torn").unwrap();
         drop(folder);
         let folder = Folder::open(&path).unwrap();
-        assert_eq!(folder.load().unwrap(), Some(checkpoint));
-        fs::write(path.join(CHECKPOINT), "{").unwrap();
+        assert_eq!(folder.load().unwrap(), Loaded::Checkpoint(checkpoint));
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_moved_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(dir.path()).unwrap();
+        let path = dir.path().join(CHECKPOINT);
+        let damages: [&[u8]; 4] = [b"", b"{", b"\xff\xfe", b"{\"version\":0}"];
+        for (number, bytes) in (1..).zip(damages) {
+            fs::write(&path, bytes).unwrap();
+            let Loaded::Damaged { moved_to, reason } = folder.load().unwrap() else {
+                panic!("{bytes:?} was read");
+            };
+            assert!(!reason.is_empty());
+            let wanted = dir.path().join(format!("{CHECKPOINT}.damaged-{number}"));
+            assert_eq!(moved_to, wanted);
+            assert_eq!(
+                fs::read(&moved_to).unwrap(),
+                bytes,
+                "kept for people to look at"
+            );
+            assert_eq!(folder.load().unwrap(), Loaded::Nothing);
+        }
+        folder.save(&Checkpoint::default()).unwrap();
+        let loaded = folder.load().unwrap();
+        assert_eq!(loaded, Loaded::Checkpoint(Checkpoint::default()));
+    }
+
+    /// Of a newer build, it is not damaged: the file stays, and the start stops.
+    #[test]
+    fn a_newer_checkpoint_stays_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let path = dir.path().join(CHECKPOINT);
+        fs::write(&path, r#"{"version":2,"more":[]}"#).unwrap();
         let error = folder.load().unwrap_err().to_string();
-        assert!(error.contains("reads all its topics back"), "{error}");
+        assert!(error.contains("version 2, this build reads 1"), "{error}");
+        assert!(path.exists());
     }
 }

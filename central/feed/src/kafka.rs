@@ -21,6 +21,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::broker::{Ack, Broker, BrokerError, Ensured, Met, Outgoing, SendError, Span};
 use crate::options::{FeedOptions, RECORD_BYTES_MAX, TopicSettings};
+use crate::probe::Cluster;
 use crate::wire::{self, HEADER_CLASS, HEADER_ID, HEADER_TIME};
 
 use acks::{Acks, Judged, judge, pack};
@@ -74,7 +75,15 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 }
 
 fn unavailable(action: &'static str) -> impl Fn(KafkaError) -> BrokerError {
-    move |error| BrokerError::Unavailable(format!("{action}: {error}"))
+    move |error| {
+        // The error's own text has a property's value too: a password, where a name is misspelt.
+        let reason = if let KafkaError::ClientConfig(_, description, _, _) = error {
+            description
+        } else {
+            error.to_string()
+        };
+        BrokerError::Unavailable(format!("{action}: {reason}"))
+    }
 }
 
 impl KafkaBroker {
@@ -88,7 +97,7 @@ impl KafkaBroker {
             .set_log_level(RDKafkaLogLevel::Notice);
         // What is said of producers only, a consumer ignores, and the other way round.
         let with_users = |config: &mut ClientConfig| {
-            for (name, value) in &options.librdkafka {
+            for (name, value) in options.librdkafka.iter() {
                 config.set(name, value);
             }
         };
@@ -141,6 +150,23 @@ impl KafkaBroker {
             topics: options.topics.clone(),
             settle: Some(options.settle),
             frame: Vec::new(),
+        })
+    }
+
+    /// Who is there.
+    pub(crate) fn cluster(&self, within: Duration) -> Result<Cluster, BrokerError> {
+        let metadata = self.producer.client().fetch_metadata(None, within);
+        let metadata = metadata.map_err(|error| {
+            // librdkafka's own error says only that there was no answer.
+            let trouble = self.producer.context().trouble();
+            BrokerError::Unavailable(trouble.unwrap_or_else(|| error.to_string()))
+        })?;
+        let brokers = metadata.brokers().iter();
+        Ok(Cluster {
+            brokers: brokers
+                .map(|broker| format!("{}:{}", broker.host(), broker.port()))
+                .collect(),
+            topics: metadata.topics().len(),
         })
     }
 
@@ -241,7 +267,11 @@ impl KafkaBroker {
 
     fn settled_ends(&mut self, spans: &[Span]) -> Result<Vec<i64>, BrokerError> {
         let mut ends = self.bounds(spans, Offset::End)?;
-        let Some(settle) = self.settle.take().filter(|_| !spans.is_empty()) else {
+        // A session without a checkpoint begins with nothing to read: the wait is for the first topics that it finds.
+        if spans.is_empty() {
+            return Ok(ends);
+        }
+        let Some(settle) = self.settle.take() else {
             return Ok(ends);
         };
         for _ in 0..SETTLE_ROUNDS_MAX {

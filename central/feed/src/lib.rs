@@ -15,6 +15,7 @@
 //!   is in the same checkpoint as *owed* to an output that refuses it.
 //! * A record that was produced and whose block is not in the checkpoint lies at or behind its output's offset there.
 //! * Where a schema's records go is durable before the first of them is produced.
+//! * A checkpoint that cannot be read is moved aside, and the feed begins without: that costs reading, not records.
 //! * Memory is bounded: blocks in flight, records in flight, and ranges owed all have limits.
 //!
 //! Absent: what the records mean, HTTP servers, tokio. Only `kafka.rs` names rdkafka, only `registry/http.rs` ureq.
@@ -29,6 +30,7 @@ mod feed;
 mod folder;
 mod kafka;
 mod options;
+mod probe;
 mod registry;
 mod route;
 mod session;
@@ -36,7 +38,10 @@ mod status;
 pub mod wire;
 
 pub use feed::{Feed, FeedError, Stop};
-pub use options::{FeedOptions, OptionsError, TopicFormat, TopicSettings};
+pub use options::{
+    FeedOptions, OptionsError, Properties, RegistryAddress, TopicFormat, TopicSettings,
+};
+pub use probe::{Cluster, ProbeError, ask_brokers, ask_registry};
 pub use route::{Route, RouteKey, Routes};
 pub use status::{ParkedOutput, State, Status, StatusReader};
 

@@ -1,11 +1,14 @@
 //! What a feed may be told, checked before anything starts.
 
-use std::collections::BTreeMap;
+mod hidden;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use efd_shared_model::Site;
 use efd_shared_model::block::DATUM_BYTES_MAX;
+
+pub use hidden::{Properties, RegistryAddress};
 
 /// Kafka's own limit for a topic's name.
 pub(crate) const TOPIC_CHARS_MAX: usize = 249;
@@ -40,6 +43,23 @@ pub enum OptionsError {
     NoBrokers,
     #[error("librdkafka property `{0}` is set by the feed: being exactly once rests on it")]
     Reserved(String),
+    #[error(
+        "librdkafka property `{0}` asks for TLS or SASL, and this build speaks plaintext to Kafka only: \
+         leave it out and name a plaintext listener, or a TLS proxy on this machine"
+    )]
+    KafkaTls(String),
+    #[error(
+        "broker `{0}` asks for TLS or SASL, and this build speaks plaintext to Kafka only: \
+         name a plaintext listener, or a TLS proxy on this machine"
+    )]
+    BrokerTls(String),
+    #[error(
+        "registry `{0}` needs TLS, and this build speaks plain HTTP to the registry only: \
+         name an http:// address, or a TLS proxy on this machine"
+    )]
+    RegistryTls(String),
+    #[error("registry `{address}` {what}; say for example `http://registry:8081`")]
+    Registry { address: String, what: &'static str },
 }
 
 /// `{site}.{topic}`: how public topics are called.
@@ -135,7 +155,7 @@ pub struct FeedOptions {
     /// `host:port`, more than one separated by commas.
     pub brokers: String,
     /// Base address of the registry's Confluent API, for example `http://registry:8081`.
-    pub registry: String,
+    pub registry: RegistryAddress,
     pub topic_format: TopicFormat,
     pub topics: TopicSettings,
     /// How often the checkpoint is written: what is read back after a crash is at most what was produced meanwhile.
@@ -152,8 +172,8 @@ pub struct FeedOptions {
     pub settle: Duration,
     /// How long a stop waits for acknowledgements; what is still open then is read back at the next start.
     pub drain_within: Duration,
-    /// Handed to librdkafka as they are: TLS, SASL, linger, compression.
-    pub librdkafka: BTreeMap<String, String>,
+    /// Handed to librdkafka as they are: linger, compression, buffers. Neither TLS nor SASL: this build has neither.
+    pub librdkafka: Properties,
     #[cfg(feature = "sabotage")]
     pub sabotage: Option<Sabotage>,
 }
@@ -162,11 +182,15 @@ pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 
 impl FeedOptions {
     /// Defaults for everything that has one.
-    pub fn new(folder: impl Into<PathBuf>, brokers: &str, registry: &str) -> Self {
+    pub fn new(
+        folder: impl Into<PathBuf>,
+        brokers: &str,
+        registry: impl Into<RegistryAddress>,
+    ) -> Self {
         Self {
             folder: folder.into(),
             brokers: brokers.to_owned(),
-            registry: registry.trim_end_matches('/').to_owned(),
+            registry: registry.into(),
             topic_format: TopicFormat::default(),
             topics: TopicSettings::default(),
             checkpoint_every: Duration::from_secs(5),
@@ -176,7 +200,7 @@ impl FeedOptions {
             in_flight_blocks_max: 256,
             settle: Duration::from_millis(500),
             drain_within: Duration::from_secs(10),
-            librdkafka: BTreeMap::new(),
+            librdkafka: Properties::default(),
             #[cfg(feature = "sabotage")]
             sabotage: None,
         }
@@ -189,6 +213,13 @@ impl FeedOptions {
         };
         if self.brokers.trim().is_empty() {
             return Err(OptionsError::NoBrokers);
+        }
+        let plaintext = "plaintext://";
+        let is_secured = |broker: &&str| {
+            broker.contains("://") && !broker.to_ascii_lowercase().starts_with(plaintext)
+        };
+        if let Some(broker) = self.brokers.split(',').map(str::trim).find(is_secured) {
+            return Err(OptionsError::BrokerTls(broker.to_owned()));
         }
         at_least("replication", self.topics.replication.into(), 1)?;
         at_least("min_insync_replicas", self.topics.min_insync().into(), 1)?;
@@ -209,35 +240,10 @@ impl FeedOptions {
             self.in_flight_bytes_max as u64,
             RECORD_BYTES_MAX as u64,
         )?;
-        let reserved = |name: &&String| RESERVED.contains(&name.as_str());
-        match self.librdkafka.keys().find(reserved) {
-            Some(name) => Err(OptionsError::Reserved(name.clone())),
-            None => Ok(()),
-        }
+        self.registry.check()?;
+        self.librdkafka.check()
     }
 }
-
-/// What the feed sets itself.
-const RESERVED: [&str; 18] = [
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "enable.idempotence",
-    "enable.gapless.guarantee",
-    "acks",
-    "request.required.acks",
-    "message.timeout.ms",
-    "delivery.timeout.ms",
-    "retries",
-    "message.send.max.retries",
-    "transactional.id",
-    "message.max.bytes",
-    "enable.partition.eof",
-    "isolation.level",
-    "enable.auto.commit",
-    "auto.offset.reset",
-    "queue.buffering.max.messages",
-    "queue.buffering.max.kbytes",
-];
 
 #[cfg(test)]
 mod tests {
@@ -269,7 +275,7 @@ mod tests {
     fn impossible_options_are_refused() {
         let good = FeedOptions::new("f", "127.0.0.1:9092", "http://127.0.0.1:8081/");
         assert_eq!(good.check(), Ok(()));
-        assert_eq!(good.registry, "http://127.0.0.1:8081");
+        assert_eq!(good.registry.to_string(), "http://127.0.0.1:8081");
         let check = |change: &dyn Fn(&mut FeedOptions)| {
             let mut options = good.clone();
             change(&mut options);
@@ -279,9 +285,13 @@ mod tests {
         assert!(check(&|o| o.topics.min_insync_replicas = Some(4)).contains("only 3"));
         assert!(check(&|o| o.in_flight_bytes_max = 5).contains("in_flight_bytes_max is 5"));
         assert!(check(&|o| o.brokers.clear()).contains("no broker"));
-        let acks = |o: &mut FeedOptions| {
-            o.librdkafka.insert("acks".into(), "1".into());
-        };
-        assert!(check(&acks).contains("`acks`"));
+        assert!(check(&|o| o.brokers = "a:9092, SSL://b:9093".into()).contains("`SSL://b:9093`"));
+        assert!(check(&|o| o.registry = "https://r:8081".into()).contains("needs TLS"));
+        assert!(check(&|o| o.librdkafka.insert("acks", "1")).contains("`acks`"));
+        let tls = |o: &mut FeedOptions| o.librdkafka.insert("security.protocol", "ssl");
+        assert!(check(&tls).contains("plaintext to Kafka only"));
+        let mut plain = good.clone();
+        plain.brokers = "PLAINTEXT://a:9092,b:9092".into();
+        assert_eq!(plain.check(), Ok(()));
     }
 }

@@ -6,7 +6,7 @@ use efd_shared_model::Schema;
 
 use crate::wire::SchemaId;
 
-pub(crate) use http::HttpRegistry;
+pub(crate) use http::{HttpRegistry, count_subjects};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RegistryError {

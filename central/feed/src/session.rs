@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use efd_central_log::{BlockLog, Follower, LogError};
+use efd_central_log::{BlockLog, Follower, LogError, Progress};
 use efd_shared_model::{EpochId, StreamNumber};
 
 use crate::account::{Account, Counters, Purpose};
@@ -92,6 +92,8 @@ pub(crate) struct Session<L: ?Sized, B> {
     save_at: Duration,
     is_dirty: bool,
     saves: Saves,
+    /// Of the newest checkpoint that is durable.
+    saved: Progress,
     registry_refusals: u64,
     unreadable_blocks: u64,
 }
@@ -141,6 +143,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         }
         let save_at = now + settings.checkpoint_every;
         Ok(Self {
+            saved: progress.clone(),
             follower: Follower::new(Arc::clone(&log), progress),
             settings,
             log,
@@ -289,17 +292,16 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         if !self.is_dirty {
             return Ok(());
         }
-        match store.save(&self.checkpoint()) {
+        let checkpoint = self.checkpoint();
+        match store.save(&checkpoint) {
             Ok(()) => {
+                self.saved = checkpoint.progress;
                 self.saves.written += 1;
                 self.is_dirty = false;
                 Ok(())
             }
             Err(error) => {
-                let reason = match std::error::Error::source(&error) {
-                    Some(source) => format!("{error}: {source}"),
-                    None => error.to_string(),
-                };
+                let reason = error.one_line();
                 tracing::warn!(reason, "Checkpoint is not written");
                 self.saves.failed += 1;
                 Err(State::WaitingForFolder(reason))
@@ -309,6 +311,11 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
 
     pub(crate) fn saves(&self) -> Saves {
         self.saves
+    }
+
+    /// What the feed no longer needs from the log, even if this process is killed at once.
+    pub(crate) fn saved(&self) -> &Progress {
+        &self.saved
     }
 
     pub(crate) fn state(&self) -> State {

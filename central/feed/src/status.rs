@@ -1,7 +1,8 @@
 //! What an operator, and the metrics, may know of a running feed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use efd_central_log::Progress;
 use efd_shared_model::UtcNanos;
 
 /// What the feed is doing. Waiting states carry the reason.
@@ -22,6 +23,8 @@ pub enum State {
     /// A topic is owed as much as can be remembered.
     Full,
     Stopped,
+    /// The feed's thread ended by itself: a person must look, and start the process anew.
+    Failed(String),
 }
 
 impl State {
@@ -37,6 +40,20 @@ impl State {
             Self::Running => "running",
             Self::Full => "full",
             Self::Stopped => "stopped",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// Why it is not what it should be.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::WaitingForBroker(reason)
+            | Self::WaitingForRegistry(reason)
+            | Self::WaitingForFolder(reason)
+            | Self::WaitingForLog(reason)
+            | Self::Failed(reason) => Some(reason),
+            Self::Full => Some("a topic is owed as much as can be remembered"),
+            Self::Starting | Self::ReadingBack | Self::Running | Self::Stopped => None,
         }
     }
 }
@@ -73,6 +90,8 @@ pub struct Status {
     pub checkpoints: u64,
     pub checkpoint_failures: u64,
     pub last_checkpoint: Option<UtcNanos>,
+    /// The checkpoint could not be read: why, where it is kept, and what beginning without it costs.
+    pub checkpoint_damaged: Option<String>,
     /// Bytes of it.
     pub checkpoint_bytes: u64,
     pub parked: Vec<ParkedOutput>,
@@ -100,17 +119,35 @@ pub struct Status {
 #[derive(Clone, Debug, Default)]
 pub struct StatusReader {
     shared: Arc<Mutex<Status>>,
+    settled: Arc<Mutex<Progress>>,
 }
 
 impl StatusReader {
     pub fn read(&self) -> Status {
-        self.shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.shared).clone()
+    }
+
+    /// What the durable checkpoint has: the feed asks the log for nothing before it, whatever happens. Records that
+    /// a topic refuses are settled too, so that one bad topic does not keep the whole log; they are owed as long as the
+    /// log has them.
+    pub fn settled(&self) -> Progress {
+        lock(&self.settled).clone()
+    }
+
+    /// For whoever runs the feed's thread: it ended by an error, or panicked.
+    pub fn fail(&self, reason: &str) {
+        self.update(|status| status.state = State::Failed(reason.to_owned()));
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.shared));
     }
+
+    pub(crate) fn settle(&self, progress: &Progress) {
+        lock(&self.settled).clone_from(progress);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

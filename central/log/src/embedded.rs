@@ -2,23 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
-    EpochDeclaration, EpochId, RangeSet, Schema, SealedBlock, StreamDeclaration, StreamNumber,
-    UtcNanos,
+    EdgeId, EpochDeclaration, EpochId, RangeSet, Schema, SealedBlock, StreamDeclaration,
+    StreamNumber, UtcNanos,
 };
 use efd_shared_store::{
-    Item, LaneName, Options, Position, Reader, Recovery, SegmentKey, SegmentState, Store,
-    StoreError, Undeclared,
+    DamageReason, Damaged, Item, LaneName, Options, Position, Reader, Recovery, SegmentKey,
+    SegmentState, Store, StoreError, Undeclared,
 };
 
-use crate::{BlockLog, Entry, Generation, LogError, Partition, Place, Progress, Stream};
-
-/// What has been received, kept beyond the log's own retention.
-const RECEIVED: &str = "received";
+use crate::{
+    BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Progress,
+    Stream, lost,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -52,6 +53,9 @@ pub struct EmbeddedLog {
     streams: Mutex<HashMap<EpochId, Arc<EpochStreams>>>,
     generation: Mutex<Generation>,
     appended: Condvar,
+    /// Counts findings of lost blocks.
+    losses: AtomicU64,
+    passed: Mutex<Passed>,
 }
 
 #[derive(Debug)]
@@ -67,11 +71,11 @@ impl EmbeddedLog {
         options: Options,
         clock: fn() -> UtcNanos,
     ) -> Result<(Self, Recovery), OpenError> {
-        let (store, recovery) =
-            Store::open(&folder, options).map_err(|source| OpenError::Open {
-                folder: folder.clone(),
-                source,
-            })?;
+        let wrong = |source| OpenError::Open {
+            folder: folder.clone(),
+            source,
+        };
+        let (mut store, recovery) = Store::open(&folder, options).map_err(wrong)?;
         let stray = store
             .reader()
             .lanes()
@@ -80,6 +84,14 @@ impl EmbeddedLog {
         if let Some(lane) = stray {
             return Err(OpenError::Lane { folder, lane });
         }
+        lost::skip_lost_ends(&mut store, clock()).map_err(wrong)?;
+        let missing = lost::reckon(&mut store, &recovery).map_err(wrong)?;
+        if missing > 0 {
+            tracing::error!(
+                folder = %folder.display(), blocks = missing,
+                "Blocks that were received are not held any more; their edges are asked for them again"
+            );
+        }
         let log = Self {
             clock,
             store: Mutex::new(store),
@@ -87,13 +99,19 @@ impl EmbeddedLog {
             streams: Mutex::default(),
             generation: Mutex::default(),
             appended: Condvar::new(),
+            losses: AtomicU64::new(0),
+            passed: Mutex::default(),
         };
         Ok((log, recovery))
     }
 
     /// What can wait, to be called about once a second.
     pub fn maintain(&self) {
-        lock(&self.store).maintain((self.clock)());
+        let mut store = lock(&self.store);
+        store.maintain((self.clock)());
+        if let Err(error) = lost::note_ends(&mut store) {
+            tracing::warn!(%error, "Noting where the log ends failed; it is tried again");
+        }
     }
 
     /// Removes closed segments older than `age_max` that every consumer has read.
@@ -119,6 +137,8 @@ impl EmbeddedLog {
                 .map(|(name, _)| *name)
                 .collect();
             if behind.is_empty() {
+                lost::note_retired(&mut store, &segment)
+                    .map_err(storage("note what retention removes"))?;
                 store
                     .remove(&segment.key)
                     .map_err(storage("remove a segment of the log"))?;
@@ -133,6 +153,76 @@ impl EmbeddedLog {
         Ok(retained)
     }
 
+    /// How the log's own disk fares.
+    pub fn health(&self) -> Health {
+        let store = lock(&self.store);
+        let lost = lost::missing(&store, |_| true);
+        Health {
+            passed: *lock(&self.passed),
+            lost_blocks: lost.values().map(RangeSet::member_count).sum(),
+            absent: lost::absent(&store)
+                .iter()
+                .filter(|(_, numbers)| !numbers.is_empty())
+                .map(|(lane, numbers)| (*lane, numbers.clone()))
+                .collect(),
+        }
+    }
+
+    /// A place that does not give its block: another copy of it, else what is lost is noted, and asked for again.
+    fn mend(
+        &self,
+        damaged: Damaged,
+        given_up: &mut BTreeSet<SegmentKey>,
+    ) -> Result<Entry, LogError> {
+        let Damaged {
+            position,
+            id,
+            segment,
+            reason,
+        } = damaged;
+        let place = Place(position.0);
+        // What a row says of a block that is another one is no name for it.
+        let id = id.filter(|_| !matches!(reason, DamageReason::Disagrees(_)));
+        if let Some(id) = id {
+            let copy = self.with_reader(
+                |reader| reader.read_block(&id.lane, id.number),
+                "look for another copy of a damaged block",
+            )?;
+            if let Some(Item::Block(_, block)) = copy {
+                return Ok(Entry::Block { place, block });
+            }
+        }
+        let mut store = lock(&self.store);
+        let is_of_segment = |lane, number| {
+            let segments = store.segments();
+            let info = segments.iter().find(|info| info.key == segment);
+            let contents = info.and_then(|info| info.contents.lanes.get(lane));
+            contents.is_some_and(|contents| contents.numbers.contains(number))
+        };
+        let lost = match id {
+            Some(id) if is_of_segment(&id.lane, id.number.0) => {
+                let number = id.number.0;
+                BTreeMap::from([(id.lane, RangeSet::from_iter([number..=number]))])
+            }
+            Some(_) | None if given_up.insert(segment.clone()) => lost::only_in(&store, &segment),
+            Some(_) | None => BTreeMap::new(),
+        };
+        let blocks =
+            lost::note_lost(&mut store, &lost).map_err(storage("note what the log has lost"))?;
+        drop(store);
+        if blocks > 0 {
+            self.losses.fetch_add(1, Ordering::Release);
+            tracing::error!(
+                %segment, %place, %reason, blocks,
+                "The log is damaged; the edge is asked for the blocks again"
+            );
+        }
+        Ok(Entry::Damaged {
+            place,
+            reason: reason.to_string(),
+        })
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         lock(&self.store)
@@ -144,10 +234,11 @@ impl EmbeddedLog {
 
     /// Ends the log so that the next start has nothing to recover.
     pub fn close(self) -> Result<(), LogError> {
-        let store = self
+        let mut store = self
             .store
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
+        lost::note_ends(&mut store).map_err(storage("note where the log ends"))?;
         store.close().map_err(storage("close the log"))
     }
 
@@ -209,10 +300,8 @@ fn read_streams(reader: &mut Reader, epoch: EpochId) -> Result<EpochStreams, Sto
 
 fn lane_of(partition: &Partition) -> Result<LaneName, LogError> {
     let name = partition.to_string();
-    name.parse().map_err(|_| LogError::Storage {
-        action: "name a partition",
-        reason: name,
-    })
+    name.parse()
+        .map_err(|_| LogError::Refused(format!("partition `{name}` cannot be named")))
 }
 
 /// A panic while a lock was held leaves the store as it was between two calls: each call is one transaction.
@@ -240,6 +329,13 @@ fn storage(action: &'static str) -> impl Fn(StoreError) -> LogError {
                 missing,
             }
         }
+        StoreError::NoEpoch(epoch) => LogError::Undeclared {
+            epoch,
+            missing: Vec::new(),
+        },
+        StoreError::Block(_) | StoreError::TooLarge { .. } | StoreError::LaneFull { .. } => {
+            LogError::Refused(with_causes(&error))
+        }
         StoreError::Io { .. }
         | StoreError::Sqlite { .. }
         | StoreError::Damaged { .. }
@@ -247,22 +343,23 @@ fn storage(action: &'static str) -> impl Fn(StoreError) -> LogError {
         | StoreError::Locked { .. }
         | StoreError::NotAStore { .. }
         | StoreError::OldSqlite { .. }
-        | StoreError::NoEpoch(_)
-        | StoreError::Block(_)
-        | StoreError::LaneFull { .. }
-        | StoreError::TooLarge { .. }
         | StoreError::NoSegment(_)
-        | StoreError::StillOpen(_) => {
-            let mut reason = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                reason.push_str(": ");
-                reason.push_str(&cause.to_string());
-                source = cause.source();
-            }
-            LogError::Storage { action, reason }
-        }
+        | StoreError::StillOpen(_) => LogError::Storage {
+            action,
+            reason: with_causes(&error),
+        },
     }
+}
+
+fn with_causes(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl BlockLog for EmbeddedLog {
@@ -296,12 +393,7 @@ impl BlockLog for EmbeddedLog {
                 .append(&lane_of(partition)?, &blocks, None, now)
                 .map_err(storage("append blocks"))?;
             for block in &blocks {
-                let number = block.id().number.0;
-                store.add_acked(
-                    RECEIVED,
-                    &block.id().lane,
-                    &RangeSet::from_iter([number..=number]),
-                );
+                lost::note_received(&mut store, &block.id().lane, block.id().number.0);
             }
         }
         drop(store);
@@ -331,19 +423,20 @@ impl BlockLog for EmbeddedLog {
             |reader| reader.read(&lane, Position(from.0), bytes_max),
             "read the log",
         )?;
-        let entry = |item| match item {
-            Item::Block(position, block) => Some(Entry::Block {
-                place: Place(position.0),
-                block,
-            }),
-            Item::Damaged(damaged) => Some(Entry::Damaged {
-                place: Place(damaged.position.0),
-                reason: format!("{:?}", damaged.reason),
-            }),
-            // The next entry's place shows the hole.
-            Item::Absent { .. } => None,
-        };
-        Ok(items.into_iter().filter_map(entry).collect())
+        let mut given_up = BTreeSet::new();
+        let mut entries = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Item::Block(position, block) => entries.push(Entry::Block {
+                    place: Place(position.0),
+                    block,
+                }),
+                Item::Damaged(damaged) => entries.push(self.mend(damaged, &mut given_up)?),
+                // The next entry's place shows the hole.
+                Item::Absent { .. } => {}
+            }
+        }
+        Ok(entries)
     }
 
     fn bounds(&self, partition: &Partition) -> Result<(Place, Place), LogError> {
@@ -360,15 +453,24 @@ impl BlockLog for EmbeddedLog {
     }
 
     fn received(&self, lane: EpochLane) -> Result<RangeSet, LogError> {
-        let store = lock(&self.store);
-        let mut received = store
-            .acked(RECEIVED)
-            .get(&lane)
-            .cloned()
-            .unwrap_or_default();
-        // What a crash kept from being noted is still held.
-        received.union(&store.reader().numbers(&lane));
-        Ok(received)
+        Ok(lost::received(&lock(&self.store), &lane))
+    }
+
+    fn lost(&self, edge: EdgeId) -> Result<Lost, LogError> {
+        Ok(lost::missing_of(&lock(&self.store), edge))
+    }
+
+    fn set_absent(&self, lane: EpochLane, numbers: &RangeSet) -> Result<RangeSet, LogError> {
+        lost::note_absent(&mut lock(&self.store), &lane, numbers)
+            .map_err(storage("note what the edge has not either"))
+    }
+
+    fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    fn note_passed(&self, passed: Passed) {
+        lock(&self.passed).add(passed);
     }
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError> {
@@ -404,7 +506,7 @@ impl BlockLog for EmbeddedLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use efd_shared_model::{ClockState, EdgeId, TopicKind};
+    use efd_shared_model::{ClockState, TopicKind};
 
     /// A reader that looked just before a declaration must not hide it from those that come after.
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use efd_shared_model::{LaneKind, SealedBlock};
 
-use crate::{BlockLog, Class, Entry, LogError, Partition, Place, Progress};
+use crate::{BlockLog, Class, Entry, LogError, Partition, Passed, Place, Progress};
 
 /// A block that the consumer has not seen.
 #[derive(Clone, Debug)]
@@ -21,10 +21,7 @@ pub struct FollowerCounters {
     pub delivered: u64,
     /// Blocks dropped because they had been seen.
     pub duplicates: u64,
-    /// Places that were damaged on the log's disk.
-    pub damaged: u64,
-    /// Places that retention had removed before they were read.
-    pub passed: u64,
+    pub passed: Passed,
 }
 
 /// Live and fill of every partition get turns; live gets [`LIVE_TURNS`] for each turn of fill, so that back-fill neither
@@ -99,29 +96,65 @@ impl<L: BlockLog + ?Sized> Follower<L> {
     }
 
     fn next_entry(&mut self, partition: &Partition) -> Result<Option<Entry>, LogError> {
-        let ready = self.ready.entry(partition.clone()).or_default();
-        if ready.is_empty() {
-            ready.extend(self.log.read(
-                partition,
-                self.progress.next_place(partition),
-                READ_BYTES,
-            )?);
+        if self.ready.get(partition).is_none_or(VecDeque::is_empty) {
+            let entries = self.read(partition)?;
+            self.ready.insert(partition.clone(), entries);
         }
-        Ok(ready.pop_front())
+        Ok(self.ready.get_mut(partition).and_then(VecDeque::pop_front))
+    }
+
+    fn read(&mut self, partition: &Partition) -> Result<VecDeque<Entry>, LogError> {
+        let place = self.progress.next_place(partition);
+        // Asked for ahead of the read: an append in between is not taken for a hole.
+        let (first, end) = self.log.bounds(partition)?;
+        if place <= end {
+            let entries = self.log.read(partition, place, READ_BYTES)?;
+            if entries.is_empty() && place < end {
+                let absent = end.0 - place.0;
+                self.note_passed(Passed {
+                    absent,
+                    ..Passed::default()
+                });
+                self.progress.places.insert(partition.clone(), end);
+            }
+            return Ok(entries.into());
+        }
+        // The log was begun anew. What was seen is dropped by its number.
+        tracing::error!(
+            %partition, %place, %end,
+            "The log ends before a consumer's place; it is read again from its first place"
+        );
+        self.note_passed(Passed {
+            rewound: 1,
+            ..Passed::default()
+        });
+        self.progress.places.insert(partition.clone(), first);
+        let entries = self.log.read(partition, first, READ_BYTES)?;
+        Ok(entries.into())
+    }
+
+    fn note_passed(&mut self, passed: Passed) {
+        self.counters.passed.add(passed);
+        self.log.note_passed(passed);
     }
 
     /// Moves the place past `entry`; gives its block unless it is damaged, seen, or not for consumers.
     fn take(&mut self, partition: &Partition, entry: Entry) -> Option<Delivery> {
         let expected = self.progress.next_place(partition);
-        self.counters.passed += entry.place().0.saturating_sub(expected.0);
+        let absent = entry.place().0.saturating_sub(expected.0);
+        let damaged = u64::from(matches!(entry, Entry::Damaged { .. }));
+        if absent > 0 || damaged > 0 {
+            self.note_passed(Passed {
+                damaged,
+                absent,
+                rewound: 0,
+            });
+        }
         self.progress
             .places
             .insert(partition.clone(), entry.place().next());
         match entry {
-            Entry::Damaged { .. } => {
-                self.counters.damaged += 1;
-                None
-            }
+            Entry::Damaged { .. } => None,
             Entry::Block { place, block } => {
                 debug_assert_ne!(block.id().lane.lane.kind, LaneKind::Parked);
                 if !self.progress.insert(&block) {

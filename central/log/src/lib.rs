@@ -7,25 +7,29 @@
 //! * What [`BlockLog::append`] returned `Ok` for is durable. Only then may an edge be told.
 //! * A block may stand in the log more than once (a retry, or live and fill): every consumer drops what it has seen,
 //!   by the range sets that it keeps with its output. [`Follower`] does it for them.
+//! * What the log's own disk loses is not *received* any more: its edge is asked for it again ([`BlockLog::lost`]), and
+//!   it comes as a new entry. A consumer goes past damage only after that is noted.
 //! * A declaration is durable before the first block that needs it, and never expires.
 //!
 //! Absent: networks, tokio, what the records mean.
 
 mod embedded;
 mod follower;
+mod lost;
 mod memory;
 mod progress;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use efd_shared_model::{
-    EpochDeclaration, EpochId, Fingerprint, RangeSet, Schema, SealedBlock, Site, StreamDeclaration,
-    StreamNumber, ids::EpochLane,
+    EdgeId, EpochDeclaration, EpochId, Fingerprint, RangeSet, Schema, SealedBlock, Site,
+    StreamDeclaration, StreamNumber, ids::EpochLane,
 };
 
 pub use embedded::{EmbeddedLog, OpenError, Retained};
@@ -139,6 +143,51 @@ pub struct Stream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Generation(pub u64);
 
+/// Block numbers by lane.
+pub type Lost = BTreeMap<EpochLane, RangeSet>;
+
+/// Places that gave a consumer no block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Passed {
+    /// The log's disk damaged them.
+    pub damaged: u64,
+    /// Removed, lost with their file, or never used.
+    pub absent: u64,
+    /// Times that the log ended before a consumer's place: it was begun anew, or lost its end.
+    pub rewound: u64,
+}
+
+impl Passed {
+    pub(crate) fn add(&mut self, more: Self) {
+        let Self {
+            damaged,
+            absent,
+            rewound,
+        } = more;
+        self.damaged = self.damaged.saturating_add(damaged);
+        self.absent = self.absent.saturating_add(absent);
+        self.rewound = self.rewound.saturating_add(rewound);
+    }
+}
+
+/// How the log's own disk fares.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Over all consumers, since the log was opened.
+    pub passed: Passed,
+    /// Blocks that are to come again.
+    pub lost_blocks: u64,
+    /// Blocks that were lost, and that their edge has not either. A consumer that took them in time has them.
+    pub absent: Lost,
+}
+
+impl Health {
+    pub fn absent_blocks(&self) -> u64 {
+        let counts = self.absent.values().map(RangeSet::member_count);
+        counts.fold(0, u64::saturating_add)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the log has no room: {0}")]
@@ -156,11 +205,26 @@ pub enum LogError {
     Undeclared { epoch: EpochId, missing: Vec<u32> },
     #[error("schema {0} is not known")]
     UnknownSchema(Fingerprint),
+    #[error("{0}")]
+    Refused(String),
     #[error("{action}: {reason}")]
     Storage {
         action: &'static str,
         reason: String,
     },
+}
+
+impl LogError {
+    /// It is what was to be appended or declared, not the log: trying again gives the same.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Redeclared { .. }
+            | Self::Undeclared { .. }
+            | Self::UnknownSchema(_)
+            | Self::Refused(_) => true,
+            Self::NoSpace(_) | Self::Closed | Self::Storage { .. } => false,
+        }
+    }
 }
 
 /// Blocking, and safe to share between threads.
@@ -191,8 +255,20 @@ pub trait BlockLog: Send + Sync + 'static {
     /// First place held and the place that the next append gets.
     fn bounds(&self, partition: &Partition) -> Result<(Place, Place), LogError>;
 
-    /// Block numbers that are durable here, retention or not.
+    /// Block numbers that are durable here, or were until retention removed them; without those that were lost.
     fn received(&self, lane: EpochLane) -> Result<RangeSet, LogError>;
+
+    /// Blocks of an edge that were received and lost, and that it may still have.
+    fn lost(&self, edge: EdgeId) -> Result<Lost, LogError>;
+
+    /// The edge has them no more. Gives those of them that were lost, and are news.
+    fn set_absent(&self, lane: EpochLane, numbers: &RangeSet) -> Result<RangeSet, LogError>;
+
+    /// Grows whenever blocks are found lost.
+    fn losses(&self) -> u64;
+
+    /// What a consumer went past; for metrics.
+    fn note_passed(&self, passed: Passed);
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError>;
 

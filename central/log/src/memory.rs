@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
-    EpochDeclaration, EpochId, Fingerprint, RangeSet, Schema, SealedBlock, StreamDeclaration,
-    StreamNumber,
+    EdgeId, EpochDeclaration, EpochId, Fingerprint, RangeSet, Schema, SealedBlock,
+    StreamDeclaration, StreamNumber,
 };
 
-use crate::{BlockLog, Entry, Generation, LogError, Partition, Place, Stream};
+use crate::{BlockLog, Entry, Generation, LogError, Lost, Partition, Passed, Place, Stream};
 
 /// Forgets everything when dropped; otherwise keeps every promise of [`BlockLog`].
 #[derive(Debug, Default)]
@@ -152,6 +152,20 @@ impl BlockLog for MemoryLog {
             .cloned()
             .unwrap_or_default())
     }
+
+    fn lost(&self, _edge: EdgeId) -> Result<Lost, LogError> {
+        Ok(Lost::new())
+    }
+
+    fn set_absent(&self, _lane: EpochLane, _numbers: &RangeSet) -> Result<RangeSet, LogError> {
+        Ok(RangeSet::new())
+    }
+
+    fn losses(&self) -> u64 {
+        0
+    }
+
+    fn note_passed(&self, _passed: Passed) {}
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError> {
         Ok(self.state().epochs.values().cloned().collect())

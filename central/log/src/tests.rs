@@ -13,6 +13,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod damage;
+
 fn block(epoch: u8, number: u64) -> SealedBlock {
     let lane = EpochLane {
         edge: EdgeId([1; 16]),
@@ -284,5 +286,6 @@ mod embedded {
             log.received(block(1, 1).id().lane).unwrap().to_string(),
             "{1-5}"
         );
+        assert_eq!(log.lost(EdgeId([1; 16])).unwrap(), Lost::new());
     }
 }

@@ -68,7 +68,27 @@ pub struct Bus {
     pub readiness: Readiness,
     pub stop: Stop,
     plans: BTreeMap<String, Arc<TopicPlan>>,
+    /// Of readers that are gone.
+    refused_before: Refused,
     silent_since: i64,
+}
+
+/// What readers do not put into the ring.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refused {
+    malformed: u64,
+    oversize: u64,
+    disposals: u64,
+}
+
+impl Refused {
+    fn add(mut self, reader: &Reader) -> Self {
+        let counters = reader.counters();
+        self.malformed += counters.malformed;
+        self.oversize += counters.oversize;
+        self.disposals += counters.invalid;
+        self
+    }
 }
 
 /// Everything that ends with a participant. Fields drop in order: readers before what they belong to.
@@ -118,6 +138,7 @@ impl Bus {
             readiness,
             stop,
             plans: BTreeMap::new(),
+            refused_before: Refused::default(),
             silent_since: monotonic_now(),
         }
     }
@@ -194,6 +215,7 @@ impl Bus {
             discovery,
             ..
         } = joined;
+        self.refused_before = readers.values().fold(self.refused_before, Refused::add);
         drop(readers);
         drop(discovery);
         if let Err(error) = participant.close(CLOSE_WITHIN) {
@@ -219,8 +241,9 @@ impl Bus {
                     return;
                 };
                 self.tell(BusNotice::WriterGone { writer: handle });
-                if !joined.writers.values().any(|writer| writer.key == gone.key) {
-                    joined.readers.remove(&gone.key);
+                let is_needed = joined.writers.values().any(|writer| writer.key == gone.key);
+                if !is_needed && let Some(reader) = joined.readers.remove(&gone.key) {
+                    self.refused_before = self.refused_before.add(&reader);
                 }
             }
         }
@@ -345,6 +368,13 @@ impl Bus {
         self.meters.writers.set(joined.writers.len() as u64);
         self.meters.readers.set(joined.readers.len() as u64);
         self.meters.untyped_topics.set(untyped.len() as u64);
+        let refused = joined
+            .readers
+            .values()
+            .fold(self.refused_before, Refused::add);
+        self.meters.samples_malformed.set(refused.malformed);
+        self.meters.samples_oversize.set(refused.oversize);
+        self.meters.disposals.set(refused.disposals);
         if let Some(topic) = untyped.first() {
             tracing::warn!(
                 topics = untyped.len(), first = topic, folders = ?self.idl.unreadable().keys(),

@@ -2,11 +2,14 @@
 //!
 //! In:  batches of the intake, acknowledgements of the shipper. Out: [`Notice`]s to the shipper, in order.
 //!
-//! Nothing is announced before it is durable. A batch that cannot be stored is tried again until it can: the ring in front
-//! of the intake fills, and what it drops is named.
+//! Nothing is announced before it is durable. A batch for which the disk has no place is tried again until it has: the ring
+//! in front of the intake fills, and what it drops is named. A block that the store will never take is named itself.
 
 mod epoch;
 mod evict;
+#[cfg(test)]
+mod tests;
+mod unread;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -95,6 +98,16 @@ pub struct Committer {
     pub epoch_declared: bool,
 }
 
+/// What became of something to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stored {
+    Yes,
+    /// The store will never take it.
+    Refused(String),
+    /// We are to stop.
+    No,
+}
+
 const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// Retention looks at segments, not blocks: cheap, and no hurry.
 const RETAIN_EVERY_NS: i64 = 10_000_000_000;
@@ -147,15 +160,16 @@ impl Committer {
 
     /// Stops where something could not be stored: what follows may rest on it.
     fn commit(&mut self, batch: &mut Batch) {
-        if !self.until_stored("declare epoch", Self::declare_epoch) {
+        if self.until_stored("declare epoch", Self::declare_epoch) == Stored::No {
             return;
         }
-        let declared = batch.streams.is_empty()
-            || self.until_stored("declare streams", |this| {
-                this.store
-                    .declare(&this.epoch, &batch.streams, &batch.schemas)
-            });
-        if !declared {
+        // A block of a stream that is refused here is refused as well, and named.
+        let declare = |this: &mut Self| {
+            this.store
+                .declare(&this.epoch, &batch.streams, &batch.schemas)
+        };
+        if !batch.streams.is_empty() && self.until_stored("declare streams", declare) == Stored::No
+        {
             return;
         }
         for (kind, lane) in batch.lanes() {
@@ -223,12 +237,17 @@ impl Committer {
         }
         let mut adding: &[SealedBlock] = &blocks;
         for value in values {
-            if !self.until_stored("append", |this| {
-                this.store.append(&name, adding, value, committed).map(drop)
-            }) {
-                return false;
+            let append =
+                |this: &mut Self| this.store.append(&name, adding, value, committed).map(drop);
+            match self.until_stored("append", append) {
+                Stored::Yes => adding = &[],
+                Stored::Refused(reason) => {
+                    // Its number is the next one's: it has never been.
+                    self.name_refused(adding, &reason);
+                    return true;
+                }
+                Stored::No => return false,
             }
-            adding = &[];
         }
         self.meters.committed(&blocks, committed, utc_now());
         if !blocks.is_empty() {
@@ -258,16 +277,20 @@ impl Committer {
     }
 
     /// Tries until it works; makes room where there is none. What has been sealed keeps its bytes and its number.
-    ///
-    /// `false`: we are to stop, and it is not stored.
-    #[must_use]
     fn until_stored(
         &mut self,
         what: &'static str,
         mut work: impl FnMut(&mut Self) -> Result<(), StoreError>,
-    ) -> bool {
+    ) -> Stored {
         while let Err(error) = work(self) {
             self.meters.store_errors.inc();
+            if error.is_refusal() {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "Cannot {what}: the store refuses it"
+                );
+                return Stored::Refused(error.to_string());
+            }
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 folder = %self.options.folder.display(),
@@ -281,10 +304,10 @@ impl Committer {
                 tracing::error!(
                     "Stopped while the buffer takes nothing; what waits in memory is lost, and named after the next start"
                 );
-                return false;
+                return Stored::No;
             }
         }
-        true
+        Stored::Yes
     }
 }
 

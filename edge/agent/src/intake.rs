@@ -41,6 +41,8 @@ pub struct IntakeCounters {
     /// Repetitions of history that was recorded before.
     pub duplicates: u64,
     pub undecodable: u64,
+    /// Larger than [`SAMPLE_BYTES_MAX`].
+    pub oversize: u64,
     /// Kept without a type.
     pub parked: u64,
     /// Stamps that were 0, NaN or a day ahead.
@@ -49,6 +51,8 @@ pub struct IntakeCounters {
     pub latin1_texts: u64,
 }
 
+/// A record can be twice as large as its sample, as floats become doubles; and it has to fit into a block.
+pub const SAMPLE_BYTES_MAX: usize = DATUM_BYTES_MAX / 2;
 /// A publisher's clock may be this far ahead of ours.
 const AHEAD_MAX_NS: i64 = 86_400 * 1_000_000_000;
 /// 2000-01-01: a stamp before it was never set.
@@ -185,18 +189,13 @@ impl Intake {
 
     /// `encoded`: now, not before the sample was received.
     pub fn sample(&mut self, binding: &Binding, sample: Received<'_>, encoded: UtcNanos) {
+        if SAMPLE_BYTES_MAX < sample.payload.len() {
+            return self.oversize(binding, sample);
+        }
         let Some(plan) = &binding.plan else {
             self.counters.parked += 1;
             return self.park(binding, sample, ParkedReason::Untyped);
         };
-        if sample.payload.len() > DATUM_BYTES_MAX / 2 {
-            let detail = format!(
-                "sample of {} bytes, at most {} are taken",
-                sample.payload.len(),
-                DATUM_BYTES_MAX / 2
-            );
-            return self.undecodable(plan, sample, detail);
-        }
         let (stream, lane, topic) = self.bound(plan);
         let stamps = Stamps {
             received_tai: self.leaps.to_tai(sample.received).as_seconds(),
@@ -211,7 +210,9 @@ impl Intake {
             Err(error) => {
                 builder.abandon(stream);
                 self.park(binding, sample, ParkedReason::Undecodable);
-                return self.undecodable(plan, sample, error.to_string());
+                self.counters.undecodable += 1;
+                let topic = plan.topic.clone();
+                return self.lost(LossReason::Undecodable, topic, sample, error.to_string());
             }
         };
         let bytes = out.len() - begin;
@@ -270,9 +271,10 @@ impl Intake {
         let sent = TaiNanos::from_seconds(outcome.snd_stamp)
             .map(|tai| self.leaps.to_utc(tai))
             .filter(plausible);
-        let (event_time, origin) = match sent {
-            Some(utc) => (utc, EventTimeOrigin::SndStamp),
-            None => (sample.received, EventTimeOrigin::Reception),
+        let (event_time, origin) = match (sent, sample.source.filter(plausible)) {
+            (Some(utc), _) => (utc, EventTimeOrigin::SndStamp),
+            (None, Some(utc)) => (utc, EventTimeOrigin::Source),
+            (None, None) => (sample.received, EventTimeOrigin::Reception),
         };
         RecordStamps {
             event_time,
@@ -331,17 +333,24 @@ impl Intake {
         self.name_loss(&loss, received);
     }
 
-    fn undecodable(&mut self, plan: &TopicPlan, sample: Received<'_>, detail: String) {
-        self.counters.undecodable += 1;
+    /// Neither recorded nor parked: no block takes it.
+    fn oversize(&mut self, binding: &Binding, sample: Received<'_>) {
+        self.counters.oversize += 1;
+        let (reason, topic) = match &binding.plan {
+            Some(plan) => (LossReason::Undecodable, plan.topic.clone()),
+            None => (LossReason::Untyped, binding.dds_topic.to_string()),
+        };
+        let found = sample.payload.len();
+        let detail = format!("sample of {found} bytes, at most {SAMPLE_BYTES_MAX} are taken");
+        self.lost(reason, topic, sample, detail);
+    }
+
+    fn lost(&mut self, reason: LossReason, topic: String, sample: Received<'_>, detail: String) {
         let loss = Loss {
-            topic: plan.topic.clone(),
+            topic,
             count: 1,
             detail,
-            ..Loss::new(
-                LossReason::Undecodable,
-                sample.received,
-                sample.received.saturating_add(1),
-            )
+            ..Loss::new(reason, sample.received, sample.received.saturating_add(1))
         };
         self.name_loss(&loss, sample.received);
     }

@@ -17,6 +17,7 @@ pub mod disk;
 pub mod identity;
 pub mod idl;
 pub mod intake;
+pub mod leap;
 pub mod ledger;
 pub mod meters;
 pub mod parked;

@@ -28,6 +28,9 @@ pub struct Meters {
     pub readers: Count,
     pub untyped_topics: Count,
     pub participant_restarts: Counter,
+    pub samples_malformed: Count,
+    pub samples_oversize: Count,
+    pub disposals: Count,
     received: Count,
     received_bytes: Count,
     dropped_full: Count,
@@ -37,6 +40,7 @@ pub struct Meters {
     recorded_bytes: Count,
     duplicates: Count,
     undecodable: Count,
+    oversize: Count,
     parked: Count,
     implausible_stamps: Count,
     latin1_texts: Count,
@@ -59,6 +63,7 @@ pub struct Meters {
     blocks_fill: Count,
     sent_bytes: Count,
     pub certificate_days: Gauge<i64, AtomicI64>,
+    pub leap_table_days: Gauge<i64, AtomicI64>,
     /// Estimated once a second from the segments: exact where a segment is wholly acknowledged or not at all.
     unacked_records: Count,
     unacked_bytes: Count,
@@ -129,6 +134,26 @@ impl Meters {
             "samples_undecodable",
             "Samples that do not fit their type; kept, and named as a loss",
             &self.undecodable,
+        );
+        gauge(
+            "samples_oversize",
+            "Samples larger than a block takes; not kept, each is named as a loss",
+            &self.oversize,
+        );
+        gauge(
+            "dds_samples_malformed",
+            "Samples shorter than an encapsulation header; not kept, the publisher's next number names them",
+            &self.samples_malformed,
+        );
+        gauge(
+            "dds_samples_oversize",
+            "Samples larger than the whole queue; not kept, the publisher's next number names them",
+            &self.samples_oversize,
+        );
+        gauge(
+            "dds_disposals",
+            "Instances that publishers disposed of or unregistered; nothing is recorded of it",
+            &self.disposals,
         );
         gauge(
             "samples_parked",
@@ -223,6 +248,11 @@ impl Meters {
             "Days until our certificate expires",
             self.certificate_days.clone(),
         );
+        registry.register(
+            "leap_seconds_days",
+            "Days until the leap-second table expires",
+            self.leap_table_days.clone(),
+        );
     }
 
     pub fn observe_intake(&self, ring: RingCounters, intake: IntakeCounters, in_batch: u64) {
@@ -234,6 +264,7 @@ impl Meters {
         self.recorded_bytes.set(intake.recorded_bytes);
         self.duplicates.set(intake.duplicates);
         self.undecodable.set(intake.undecodable);
+        self.oversize.set(intake.oversize);
         self.parked.set(intake.parked);
         self.implausible_stamps.set(intake.implausible_stamps);
         self.latin1_texts.set(intake.latin1_texts);
@@ -345,7 +376,9 @@ impl Meters {
             },
             "samples": {
                 "received": self.received.get(), "received_bytes": self.received_bytes.get(), "recorded": self.recorded.get(), "waiting": self.waiting.get(),
-                "duplicates": self.duplicates.get(), "undecodable": self.undecodable.get(), "parked": self.parked.get(),
+                "duplicates": self.duplicates.get(), "undecodable": self.undecodable.get(),
+                "oversize": self.oversize.get() + self.samples_oversize.get(), "malformed": self.samples_malformed.get(),
+                "parked": self.parked.get(),
                 "dropped": self.dropped_full.get(), "implausible_stamps": self.implausible_stamps.get(),
             },
             "buffer": {
@@ -368,6 +401,7 @@ impl Meters {
                 "oldest_unacknowledged_seconds": self.oldest_unacked_age_ns() as f64 / 1e9,
             },
             "certificate": { "days_left": self.certificate_days.get() },
+            "leap_seconds": { "days_left": self.leap_table_days.get() },
             "version": env!("CARGO_PKG_VERSION"),
         })
     }

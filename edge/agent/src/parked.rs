@@ -1,8 +1,11 @@
 //! Samples as DDS delivered them: their type is not known yet, or their bytes do not fit it. They stay in the lane
 //! `parked` of this buffer, are never shipped, and become records when an IDL file brings the type.
 
-use efd_shared_model::UtcNanos;
 use efd_shared_model::bytes::{ByteError, Reader, Writer};
+use efd_shared_model::{LaneKind, UtcNanos};
+use efd_shared_store::{Position, Reader as Buffer};
+
+use crate::commit::lane_name;
 
 /// Topic of the stream that holds them.
 pub const PARKED_TOPIC: &str = "efd.parked";
@@ -11,6 +14,23 @@ pub const PARKED_SCHEMA: &str = r#"{"name":"efd.parked","type":"record","fields"
 
 /// Names and payloads are bounded by DDS; this bounds what a damaged length can ask for.
 const BYTES_MAX: usize = 16 << 20;
+
+/// Under this key the transactions of a type's records tell how far the lane `parked` has been read for it.
+pub fn progress_key(dds_type: &str) -> String {
+    format!("parked/{dds_type}")
+}
+
+/// Up to here samples of the type have become records.
+pub fn read_through(reader: &Buffer, dds_type: &str) -> Position {
+    let key = progress_key(dds_type);
+    [LaneKind::Events, LaneKind::Telemetry]
+        .into_iter()
+        .filter_map(|kind| reader.state(&lane_name(kind), &key))
+        .filter_map(|(_, value)| value.try_into().ok().map(u64::from_le_bytes))
+        .map(Position)
+        .max()
+        .unwrap_or(Position::NONE)
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParkedReason {

@@ -17,7 +17,7 @@ use crate::bus::BusNotice;
 use crate::commit::{PUBLISHERS_STATE, Request, lane_name};
 use crate::intake::{Batch, Intake, Received};
 use crate::meters::Meters;
-use crate::parked::{Parked, ParkedReason};
+use crate::parked::{Parked, ParkedReason, progress_key, read_through};
 
 /// Batches in circulation: one is filled, one is being committed, one waits.
 pub const BATCHES: usize = 3;
@@ -324,12 +324,8 @@ impl Pipeline {
         }
         self.settle(state);
         let (parked_lane, lane) = (lane_name(LaneKind::Parked), plan.lane());
-        let key = format!("parked/{}", plan.dds_type);
-        let done = self
-            .reader
-            .state(&lane_name(lane), &key)
-            .and_then(|(_, value)| value.try_into().ok());
-        let mut next = Position(u64::from_le_bytes(done.unwrap_or_default())).next();
+        let key = progress_key(&plan.dds_type);
+        let mut next = read_through(&self.reader, &plan.dds_type).next();
         let head = self.reader.head(&parked_lane);
         if head < next {
             return;

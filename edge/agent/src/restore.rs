@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::{Context as _, Result};
 use efd_shared_model::bytes::{ByteError, Reader as Bytes};
 use efd_shared_model::{EpochId, LaneKind, StreamNumber, TopicKind, UtcNanos};
-use efd_shared_store::{Item, Position, Reader};
+use efd_shared_store::{Item, LaneName, Position, Reader, StoreError};
 use serde_json::Value as Json;
 
 use crate::commit::{PUBLISHERS_STATE, lane_name};
@@ -14,15 +13,15 @@ use crate::publishers::{Observed, Publishers};
 const READ_BYTES: usize = 8 << 20;
 
 /// By lane. What cannot be read costs a repetition or a gap that is not named, never the start.
-pub fn restore_publishers(reader: &mut Reader) -> Result<BTreeMap<LaneKind, Publishers>> {
+pub fn restore_publishers(reader: &mut Reader) -> BTreeMap<LaneKind, Publishers> {
     let lanes = [LaneKind::Events, LaneKind::Telemetry];
     lanes
         .into_iter()
-        .map(|lane| Ok((lane, restore_lane(reader, lane)?)))
+        .map(|lane| (lane, restore_lane(reader, lane)))
         .collect()
 }
 
-fn restore_lane(reader: &mut Reader, kind: LaneKind) -> Result<Publishers> {
+fn restore_lane(reader: &mut Reader, kind: LaneKind) -> Publishers {
     let lane = lane_name(kind);
     let (through, mut publishers) = match reader.state(&lane, PUBLISHERS_STATE) {
         None => (Position::NONE, Publishers::new()),
@@ -34,13 +33,25 @@ fn restore_lane(reader: &mut Reader, kind: LaneKind) -> Result<Publishers> {
             }
         },
     };
+    let mut records = 0;
+    if let Err(error) = observe_from(reader, &lane, through.next(), &mut publishers, &mut records) {
+        tracing::error!(error = &error as &dyn std::error::Error, %lane, "Publishers restored in part");
+    }
+    publishers.mark_restored();
+    tracing::info!(%lane, publishers = publishers.len(), records_read = records, "Publishers restored");
+    publishers
+}
+
+fn observe_from(
+    reader: &mut Reader,
+    lane: &LaneName,
+    mut next: Position,
+    publishers: &mut Publishers,
+    records: &mut u64,
+) -> Result<(), StoreError> {
     let mut streams = Streams::default();
-    let mut next = through.next();
-    let mut records = 0u64;
-    while next <= reader.head(&lane) {
-        let items = reader
-            .read(&lane, next, READ_BYTES)
-            .with_context(|| format!("read lane {lane}"))?;
+    while next <= reader.head(lane) {
+        let items = reader.read(lane, next, READ_BYTES)?;
         let Some(last) = items.last() else { break };
         next = last.next();
         for item in items {
@@ -52,18 +63,16 @@ fn restore_lane(reader: &mut Reader, kind: LaneKind) -> Result<Publishers> {
                 Ok(block) => {
                     let epoch = block.header().id.lane.epoch;
                     for (stream, record) in block.records() {
-                        records += 1;
-                        if let Some(known) = streams.get(reader, epoch, stream)? {
-                            known.observe(record.datum, &mut publishers);
+                        *records += 1;
+                        if let Some(known) = streams.get(reader, epoch, stream) {
+                            known.observe(record.datum, publishers);
                         }
                     }
                 }
             }
         }
     }
-    publishers.mark_restored();
-    tracing::info!(%lane, publishers = publishers.len(), records_read = records, "Publishers restored");
-    Ok(publishers)
+    Ok(())
 }
 
 /// Streams of the epochs that are read, by what their datums begin with.
@@ -79,23 +88,30 @@ impl Streams {
         reader: &mut Reader,
         epoch: EpochId,
         stream: StreamNumber,
-    ) -> Result<Option<&PrivateFields>> {
+    ) -> Option<&PrivateFields> {
         if !self.epochs.contains(&epoch) {
             self.epochs.push(epoch);
-            for declaration in reader.streams(epoch)? {
-                let schema = reader.schema(&declaration.schema)?;
-                let fields = schema.and_then(|schema| {
-                    // Topics that keep history for late joiners: SAL's events.
-                    PrivateFields::of(
-                        schema.text(),
-                        &declaration.topic,
-                        declaration.kind == TopicKind::Event,
-                    )
-                });
-                self.known.insert((epoch, declaration.number), fields);
+            if let Err(error) = self.learn(reader, epoch) {
+                tracing::error!(error = &error as &dyn std::error::Error, %epoch, "Declarations unreadable");
             }
         }
-        Ok(self.known.get(&(epoch, stream)).and_then(Option::as_ref))
+        self.known.get(&(epoch, stream)).and_then(Option::as_ref)
+    }
+
+    fn learn(&mut self, reader: &mut Reader, epoch: EpochId) -> Result<(), StoreError> {
+        for declaration in reader.streams(epoch)? {
+            let schema = reader.schema(&declaration.schema)?;
+            let fields = schema.and_then(|schema| {
+                // Topics that keep history for late joiners: SAL's events.
+                PrivateFields::of(
+                    schema.text(),
+                    &declaration.topic,
+                    declaration.kind == TopicKind::Event,
+                )
+            });
+            self.known.insert((epoch, declaration.number), fields);
+        }
+        Ok(())
     }
 }
 

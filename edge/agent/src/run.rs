@@ -11,7 +11,7 @@ use efd_shared_daemon::clock::{ClockReader, Notifier, utc_now};
 use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
 use efd_shared_daemon::identity::CertificateMetrics;
 use efd_shared_daemon::shutdown::Stop;
-use efd_shared_model::{EpochId, LeapTable};
+use efd_shared_model::EpochId;
 use efd_shared_store::retention::Policy;
 use efd_shared_store::{Options, Store};
 use efd_shared_wire::EdgeConfig;
@@ -49,14 +49,6 @@ pub struct Sabotage {
     pub intake: crate::intake::Sabotage,
 }
 
-pub fn leap_table(config: &Config) -> Result<LeapTable> {
-    let Some(path) = &config.time.leap_seconds else {
-        return Ok(LeapTable::built_in());
-    };
-    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    LeapTable::parse(&text).with_context(|| format!("parse {}", path.display()))
-}
-
 pub fn domain_config(config: &Config) -> DomainConfig {
     DomainConfig {
         domain_id: config.dds.domain,
@@ -87,7 +79,7 @@ pub fn policy(config: &Config) -> Result<Policy> {
 /// Until SIGTERM.
 pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     let _ = sabotage;
-    let leaps = leap_table(config)?;
+    let leaps = crate::leap::load(config)?;
     let clock = ClockReader::new(leaps.clone())?;
     let identity = Identity::load(config)?;
     let http = config.http.check(HTTP_PORT)?;
@@ -111,6 +103,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         certificate_metrics,
         stop.clone(),
     );
+    crate::leap::watch(&leaps, Arc::clone(&meters), stop.clone());
     let surface = surface(registry, &meters, &readiness, config, &identity);
     let served = runtime.spawn(server.serve(surface, stop.clone()));
 
@@ -161,7 +154,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         clock.state(),
     )?;
     let held = held_epochs(&mut reader, &acked)?;
-    let publishers = restore_publishers(&mut reader)?;
+    let publishers = restore_publishers(&mut reader);
     tracing::info!(
         edge = %identity.edge, site = %config.site, epoch = %epoch.epoch, epochs_held = held.len(),
         folder = %config.buffer.path.display(), "Buffer open"
@@ -248,9 +241,8 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     notifier.stopping();
     tracing::info!(reason = stop.reason().unwrap_or_default(), "Stopping");
     for thread in [bus_thread, intake_thread, commit_thread] {
-        if thread.join().is_err() {
-            tracing::error!("A thread ended by a panic");
-        }
+        // A panic has been told, and asked for this stop.
+        let _panicked = thread.join().is_err();
     }
     runtime.block_on(async {
         let ended = tokio::time::timeout(PATIENCE, async { (shipping.await, served.await) }).await;
@@ -259,7 +251,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         }
     });
     tracing::info!(at = %utc_now(), "Stopped");
-    Ok(())
+    Ok(stop.check()?)
 }
 
 /// Sleeps until a stop is asked for; tells systemd that we live.

@@ -416,7 +416,9 @@ impl DiskReader {
                     Ok(streams) => Event::StreamsRead { epoch, streams },
                     Err(error) => {
                         tracing::error!(error = &error as &dyn std::error::Error, %epoch, "Reading declarations failed");
-                        continue;
+                        // Asked for again with the next block of these streams.
+                        let streams = Vec::new();
+                        Event::StreamsRead { epoch, streams }
                     }
                 },
             };

@@ -54,7 +54,7 @@ A line: {\"topic\": …, \"time\": …, \"id\": …, \"instance\": …, \"fields
   instance  salIndex; absent where the component is not indexed
   fields    in the order of the schema. NaN and infinities are the strings \"NaN\", \"Infinity\", \"-Infinity\"; raw
             bytes are {\"bytes\": <count>}
-A record whose publisher stamped nonsense has \"implausible\": true, and is filed by its time of reception.
+A record whose publisher stamped nonsense has \"implausible\": true; `time` is then DDS's, or that of reception.
 Losses are records of the topic efd.losses; samples that wait for their type are of efd.parked.")]
     Cat(CatArgs),
     /// Every checksum, number and cross-reference; progress on a terminal.

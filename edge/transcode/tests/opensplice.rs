@@ -11,24 +11,15 @@
 
 mod common;
 
-use std::path::PathBuf;
-
 use apache_avro::types::Value;
 use common::{ENCODED_TAI, RECEIVED_TAI, Topic, leaps, read_datum, stamps};
 use efd_edge_transcode::{KeyOf, Outcome, Plan};
 use efd_shared_types::avro::AvroSchema;
 use efd_shared_types::{NoMapping, Registry};
 
-/// Topic and payload of each line; `None`, and a word about it, where the corpus is absent.
+/// Topic and payload of each line; `None` where the corpus is absent.
 fn samples() -> Option<(Registry, Vec<(String, Vec<u8>)>)> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    let path = std::env::var_os("EFD_CORPUS")
-        .map_or(beside, PathBuf::from)
-        .join("opensplice");
-    if !path.is_dir() {
-        println!("SKIPPED: no corpus; set EFD_CORPUS");
-        return None;
-    }
+    let path = efd_tests_testkit::corpus("samples of OpenSplice", "opensplice")?;
     let mut registry = Registry::default();
     registry.load("lab.idl", &std::fs::read(path.join("lab.idl")).unwrap());
     assert_eq!(registry.errors().count(), 0);

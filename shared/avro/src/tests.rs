@@ -1,4 +1,3 @@
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apache_avro::reader::datum::GenericDatumReader;
@@ -335,20 +334,14 @@ fn json_by_the_stated_rule() {
     );
 }
 
-fn corpus() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    let path = std::env::var_os("EFD_CORPUS").map_or_else(beside, PathBuf::from);
-    path.is_dir().then_some(path)
-}
-
 #[test]
 fn every_golden_schema_is_read() {
-    let Some(corpus) = corpus() else {
-        println!("skipped: no corpus");
+    let Some(corpus) = efd_tests_testkit::corpus("every_golden_schema_is_read", "avro-golden")
+    else {
         return;
     };
     let mut count = 0;
-    for file in std::fs::read_dir(corpus.join("avro-golden")).unwrap() {
+    for file in std::fs::read_dir(corpus).unwrap() {
         for line in std::fs::read_to_string(file.unwrap().path())
             .unwrap()
             .lines()

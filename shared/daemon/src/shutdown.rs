@@ -28,6 +28,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     reason: Option<String>,
+    panicked: Option<String>,
     next_id: u64,
     running: BTreeMap<u64, String>,
 }
@@ -40,11 +41,19 @@ enum Phase {
     Forced,
 }
 
-/// Held by a task or thread that must end before the process does. Dropping it says that it has.
+/// Held by a task or thread that must end before the process does. Dropping it says that it has; dropping it in a panic
+/// stops the daemon.
 #[must_use = "dropping it says that the task has ended"]
 pub struct Running {
     stop: Stop,
     id: u64,
+}
+
+/// A task or thread that panicked: the daemon ends, and does not go on with a part missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` ended by a panic")]
+pub struct Panicked {
+    pub name: String,
 }
 
 /// Who had not ended when the wait was over.
@@ -102,6 +111,14 @@ impl Stop {
     /// Why, once asked.
     pub fn reason(&self) -> Option<String> {
         self.state().reason.clone()
+    }
+
+    /// For the daemon's exit code: an error where someone who registered has panicked.
+    pub fn check(&self) -> Result<(), Panicked> {
+        match self.state().panicked.clone() {
+            Some(name) => Err(Panicked { name }),
+            None => Ok(()),
+        }
     }
 
     /// Completes when a stop is asked for. Cancel-safe.
@@ -215,7 +232,16 @@ impl fmt::Debug for Stop {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.state().running.remove(&self.id);
+        let name = self.stop.state().running.remove(&self.id);
+        if std::thread::panicking() {
+            let name = name.unwrap_or_default();
+            tracing::error!(
+                name,
+                "Ended by a panic: the whole daemon stops, to be started anew"
+            );
+            self.stop.ask(&format!("`{name}` ended by a panic"));
+            self.stop.state().panicked.get_or_insert(name);
+        }
         self.stop.shared.phase.send_modify(|_| {});
     }
 }

@@ -17,7 +17,7 @@ pub enum EventTimeOrigin {
 /// Beside the datum in a block, so that a consumer files and keys a record without decoding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordStamps {
-    /// Where the record is filed in time. For a stamp that is not plausible: reception time.
+    /// Where the record is filed in time, by the best clock there is: see `origin`.
     pub event_time: UtcNanos,
     pub origin: EventTimeOrigin,
     /// The publisher's stamp was 0, NaN, or a day ahead: kept in the datum as it is, not used for filing.

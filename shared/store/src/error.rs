@@ -112,6 +112,18 @@ impl StoreError {
         matches!(self, Self::NoSpace { .. })
     }
 
+    /// What was asked for is wrong in itself, and will be the next time.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Undeclared { .. } | Self::Conflict { .. } | Self::NoSchema { .. } => true,
+            Self::NoEpoch(_) | Self::Block(_) | Self::TooLarge { .. } => true,
+            Self::NoSpace { .. } | Self::Io { .. } | Self::Sqlite { .. } => false,
+            Self::Damaged { .. } | Self::TooNew { .. } | Self::Locked { .. } => false,
+            Self::NotAStore { .. } | Self::OldSqlite { .. } | Self::LaneFull { .. } => false,
+            Self::NoSegment(_) | Self::StillOpen(_) => false,
+        }
+    }
+
     /// The device, the file system or a file failed, not the caller.
     pub fn is_device(&self) -> bool {
         matches!(

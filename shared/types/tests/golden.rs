@@ -13,15 +13,8 @@ use std::path::PathBuf;
 use efd_shared_types::Registry;
 use serde_json::Value;
 
-/// `None`, and a word about it, where the corpus is absent.
 fn corpus() -> Option<PathBuf> {
-    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
-    let path = std::env::var_os("EFD_CORPUS").map_or(beside, PathBuf::from);
-    if !path.is_dir() {
-        println!("SKIPPED: no corpus; set EFD_CORPUS");
-        return None;
-    }
-    Some(path)
+    efd_tests_testkit::corpus("golden schemas", "")
 }
 
 fn files(folder: PathBuf) -> Vec<PathBuf> {

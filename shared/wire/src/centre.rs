@@ -82,14 +82,15 @@ pub enum Command {
         epochs: Vec<EpochId>,
         lanes: Vec<EpochLane>,
     },
-    /// Make durable, schemas and epoch included, then report [`CentreSession::handle_declared`].
+    /// Make durable, schemas and epoch included, then report [`CentreSession::handle_declared`]; where the log refuses
+    /// them for good, [`CentreSession::handle_declare_refused`].
     Declare {
         epoch: EpochDeclaration,
         streams: Vec<StreamDeclaration>,
         schemas: Vec<Schema>,
     },
     /// Make durable, then report [`CentreSession::handle_appended`]; where the log refuses it for good,
-    /// [`CentreSession::handle_append_failed`].
+    /// [`CentreSession::handle_append_refused`].
     Append { block: SealedBlock, class: Class },
     /// For the ledger and metrics.
     Heartbeat(EdgeHeartbeat),
@@ -117,7 +118,8 @@ pub struct CentreCounters {
     /// Received again; acknowledged, not appended.
     pub blocks_duplicate: u64,
     pub blocks_acked: u64,
-    pub append_failures: u64,
+    /// Asked for (again): the log lost them, or a consumer needs them.
+    pub blocks_wanted: u64,
     pub violations: u64,
 }
 
@@ -171,6 +173,8 @@ struct EpochIn {
 struct LaneIn {
     /// Durable in the log.
     received: RangeSet,
+    /// Asked for in this session and not durable since; what the edge answered that it has not stays here.
+    wanted: RangeSet,
     /// Given to the shell and not reported durable; with its bytes.
     appending: BTreeMap<u64, u64>,
     unsent_acks: RangeSet,

@@ -7,6 +7,8 @@ use efd_shared_model::schema::SCHEMA_BYTES_MAX;
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 /// A sealed block: its payload, and generously its prelude and header.
 pub const BLOCK_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (64 << 10) + 64;
+/// The largest number of a block that is taken. Stores keep numbers as signed integers.
+pub const BLOCK_NUMBER_MAX: u64 = i64::MAX as u64;
 /// What the uni stream of one block holds.
 pub const BLOCK_STREAM_BYTES_MAX: usize = BLOCK_BYTES_MAX + crate::stream::HEADER_BYTES;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use efd_shared_model::{BlockError, SealedBlock};
 
-use crate::limits::{BLOCK_BYTES_MAX, BLOCK_STREAM_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES_MAX, BLOCK_NUMBER_MAX, BLOCK_STREAM_BYTES_MAX};
 
 pub const HEADER_BYTES: usize = 2;
 /// The first byte of a uni stream says what it carries.
@@ -34,7 +34,7 @@ pub enum BlockStreamError {
     Kind(u8),
     #[error("block of class {0}, 1 is live and 2 fill")]
     Class(u8),
-    #[error("block number {number} is not below 2^64 - 1")]
+    #[error("block number {number}, at most {BLOCK_NUMBER_MAX} is taken")]
     Number { number: u64 },
     #[error("{0}")]
     Block(#[from] BlockError),
@@ -69,9 +69,8 @@ impl ReceivedBlock {
             other => return Err(BlockStreamError::Class(other)),
         };
         let block = SealedBlock::parse(stream.slice(HEADER_BYTES..))?;
-        // Range sets count one past the end of a range.
         let number = block.id().number.0;
-        if number == u64::MAX {
+        if number > BLOCK_NUMBER_MAX {
             return Err(BlockStreamError::Number { number });
         }
         block.verify()?;

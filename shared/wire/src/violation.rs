@@ -79,6 +79,10 @@ pub enum Violation {
         acked: StreamNumber,
         sent: StreamNumber,
     },
+    #[error("the log refuses block {id}: {reason}")]
+    BlockRefused { id: BlockId, reason: String },
+    #[error("the log refuses declarations of epoch {epoch}: {reason}")]
+    DeclarationRefused { epoch: EpochId, reason: String },
     #[error("nothing came for {silent_ms} ms, at most {max_ms} are waited")]
     Silent { silent_ms: u64, max_ms: u64 },
     #[error("{0}")]
@@ -106,6 +110,8 @@ impl Violation {
             | Self::CreditExceeded { .. }
             | Self::AckBeyondHead { .. }
             | Self::StreamAckBeyondSent { .. }
+            | Self::BlockRefused { .. }
+            | Self::DeclarationRefused { .. }
             | Self::Wire(_)
             | Self::Block(_) => RefuseCode::Protocol,
         }

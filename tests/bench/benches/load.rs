@@ -22,10 +22,12 @@ struct Arguments {
     rate: u32,
     #[arg(long, default_value_t = 600)]
     seconds: u32,
-    /// `even`, or `m1m3`: M1M3's telemetry whole at 50 Hz and the rest evenly.
+    /// `even`; `m1m3`: M1M3's telemetry whole at 50 Hz and the rest evenly, so that the rates add up to `--rate`;
+    /// `m1m3-alone`: M1M3's telemetry at 50 Hz, its other topics once in ten seconds, no other component, and `--rate`
+    /// does not matter.
     #[arg(long, default_value = "m1m3")]
     profile: String,
-    /// Only these components.
+    /// Only these components; of `m1m3-alone` it is MTM1M3.
     #[arg(long = "component")]
     components: Vec<String>,
     #[arg(long, hide = true)]
@@ -33,7 +35,10 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if arguments.profile == "m1m3-alone" && arguments.components.is_empty() {
+        arguments.components.push("MTM1M3".into());
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
@@ -84,6 +89,7 @@ fn main() -> Result<()> {
         rate: arguments.rate,
         more,
     })?;
+    let asked = asked_per_second(&mut rig)?;
     let (figures, took) = measure(&mut rig, arguments.seconds)?;
     rig.drain(Duration::from_secs(300))?;
     let edge = rig.edge_status()?;
@@ -92,10 +98,12 @@ fn main() -> Result<()> {
     let account = rig.account()?;
     let number = |json: &Json, path: &str| json.pointer(path).and_then(Json::as_f64).unwrap_or(0.0);
     let result = json!({
-        "asked_per_second": arguments.rate, "seconds": arguments.seconds, "profile": arguments.profile,
+        "asked_per_second": asked, "seconds": arguments.seconds, "profile": arguments.profile,
         "topics": account.json["topics"], "published": account.published,
         "took_seconds": took.as_secs_f64(), "published_per_second": account.published as f64 / took.as_secs_f64(),
-        "stored": account.stored, "lost": account.lost, "missing": account.missing, "duplicate": account.duplicate,
+        "cdr_megabytes_per_second": number(&edge, "/samples/received_bytes") / 1e6 / took.as_secs_f64(),
+        "stored": account.stored, "lost": account.lost, "missing": account.missing, "both": account.both,
+        "duplicate": account.duplicate, "unexpected": account.unexpected, "misnamed": account.misnamed,
         "reasons": account.json["reasons"],
         "mean_cdr_bytes": number(&edge, "/samples/received_bytes") / number(&edge, "/samples/received").max(1.0),
         "dropped": number(&edge, "/samples/dropped"), "blocks": number(&central, "/log/blocks"),
@@ -107,11 +115,27 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&out)?;
     std::fs::write(out.join("load.json"), result.to_string())?;
     ensure!(
-        account.missing == 0 && account.duplicate == 0,
-        "the law is broken"
+        account.keeps_the_promise(),
+        "the law is broken: {}",
+        account.summary()
     );
     folder.finish()?;
     Ok(())
+}
+
+/// What the profile comes to, as the publisher says.
+fn asked_per_second(rig: &mut Rig) -> Result<f64> {
+    let sim = rig.sim()?;
+    sim.wait_for_line("asked for ", Duration::from_secs(120))?;
+    let text = sim.log().text()?;
+    let rate = text.lines().find_map(|line| {
+        line.strip_prefix("asked for ")?
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()
+    });
+    rate.with_context(|| format!("no rate in {text}"))
 }
 
 /// CPU and memory of each process while the publisher publishes; the first seconds, in which all begin, are left out.

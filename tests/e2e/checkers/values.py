@@ -7,7 +7,11 @@ usage: values.py ORACLE lake LAKE
        values.py ORACLE kafka BROKERS REGISTRY SITE
 
 Prints one JSON object: topics, published, stored, compared, lost (not stored, and named in `efd.losses` of the same
-store), missing (neither), duplicate, unexpected, mismatches (the first ten).
+store), missing (neither), both (stored, and named by sequence number as lost), duplicate, unexpected (stored, never
+published), misnamed (named, never published), mismatches (the first ten).
+
+A loss of blocks names a lane and how many records they held. As many samples of that lane's topics are then lost by
+name, less the records of these blocks that arrived all the same (which only the lake can tell).
 """
 
 import json
@@ -19,6 +23,7 @@ import sys
 OURS = {"private_rcvStamp", "private_efdStamp", "private_kafkaStamp"}
 TAI_MINUS_UTC = 37.0
 LOSSES = "efd.losses"
+PLACE = ("efd_epoch", "efd_lane", "efd_block")
 
 
 def bits(value):
@@ -46,25 +51,43 @@ def key_of(record):
     )
 
 
+def lane_of(topic):
+    """SAL names its commands and events: `lsst.sal.Test.logevent_x`."""
+    is_event = topic.rpartition(".")[2].startswith(("logevent_", "command_", "ackcmd"))
+    return "events" if is_event else "telemetry"
+
+
 class Account:
     def __init__(self):
-        names = "topics published stored compared lost missing duplicate unexpected".split()
+        names = "topics published stored compared lost missing both duplicate unexpected misnamed".split()
         self.result = dict.fromkeys(names, 0)
         self.mismatches = []
         self.named = {}
+        self.blocks = {}
+        self.by_count = {}
+        self.absent = {}
 
     def losses(self, records):
-        """Takes the records of `efd.losses`: ranges of a publisher's sequence numbers."""
+        """Takes the records of `efd.losses`: ranges of a publisher's sequence numbers, or of our own blocks."""
         for record in records:
             if 0 < record["first_seq"] <= record["last_seq"]:
                 index = record["sal_index"] if record["sal_index"] >= 0 else None
                 publisher = (record["topic"], index, record["identity"], record["origin"])
                 ranges = self.named.setdefault(publisher, [])
                 ranges.append((record["first_seq"], record["last_seq"]))
+            elif record["lane"]:
+                ranges = self.blocks.setdefault((record["epoch"], record["lane"]), [])
+                ranges.append((record["first_block"], record["last_block"]))
+                lane = record["lane"].partition(".")[0]
+                self.by_count[lane] = self.by_count.get(lane, 0) + max(0, record["count"])
 
     def is_named(self, topic, key):
         *publisher, sequence = key
         return any(first <= sequence <= last for first, last in self.named.get((topic, *publisher), ()))
+
+    def is_in_named_block(self, record):
+        epoch, lane, block = (record.get(name) for name in PLACE)
+        return any(first <= block <= last for first, last in self.blocks.get((epoch, lane), ()))
 
     def complain(self, text):
         self.mismatches.append(text)
@@ -77,6 +100,8 @@ class Account:
         seen = set()
         for record in stored:
             self.result["stored"] += 1
+            if self.is_in_named_block(record):
+                self.by_count[lane_of(topic)] -= 1
             key = key_of(record)
             if key in seen:
                 self.result["duplicate"] += 1
@@ -90,7 +115,29 @@ class Account:
         absent = wanted.keys() - seen
         lost = sum(self.is_named(topic, key) for key in absent)
         self.result["lost"] += lost
-        self.result["missing"] += len(absent) - lost
+        self.result["both"] += sum(self.is_named(topic, key) for key in seen)
+        lane = lane_of(topic)
+        self.absent[lane] = self.absent.get(lane, 0) + len(absent) - lost
+        self.settle_names(topic, wanted)
+
+    def settle_names(self, topic, wanted):
+        """Takes the topic's names out; what of them nobody published is misnamed."""
+        for publisher in [publisher for publisher in self.named if publisher[0] == topic]:
+            numbers = set()
+            for first, last in self.named.pop(publisher):
+                numbers.update(range(first, last + 1))
+            self.result["misnamed"] += sum((*publisher[1:], number) not in wanted for number in numbers)
+
+    def settle(self):
+        """After the last topic."""
+        for topic in {publisher[0] for publisher in self.named}:
+            self.settle_names(topic, {})
+        for lane in self.by_count.keys() | self.absent.keys():
+            count, absent = max(0, self.by_count.get(lane, 0)), self.absent.get(lane, 0)
+            good = min(count, absent)
+            self.result["misnamed"] += count - good
+            self.result["lost"] += good
+            self.result["missing"] += absent - good
 
     def compare(self, topic, key, fields, record):
         for name, value in fields.items():
@@ -198,6 +245,7 @@ def main():
     folder, store, *rest = sys.argv[1:]
     account = Account()
     {"lake": from_lake, "pandas": from_pandas, "kafka": from_kafka}[store](account, folder, *rest)
+    account.settle()
     account.print()
 
 

@@ -142,6 +142,10 @@ impl Rig {
         self.options.folder.join("buffer")
     }
 
+    pub fn central_http(&self) -> SocketAddr {
+        self.central_http
+    }
+
     pub fn central_config(&self) -> PathBuf {
         self.options.folder.join("central.toml")
     }

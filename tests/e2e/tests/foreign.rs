@@ -12,6 +12,7 @@ mod common;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use common::services::Services;
 use common::{Options, Setup, exclusive};
 use efd_tests_e2e::Sim;
 use efd_tests_testkit::process;
@@ -23,21 +24,30 @@ fn own_idl() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("idl")
 }
 
-/// Keyed and keyless, commands, events, telemetry, two instances; published, and later compared, without our code.
+/// Keyed and keyless, commands, events, telemetry, two instances.
+const COMPONENTS: [&str; 3] = ["LabWeather", "LabMirror", "LabMount"];
+
+/// Publishes the component without our code, until centre and consumers have everything.
+fn publish(component: &str, options: Options) -> Setup {
+    let mut setup = Setup::with(options);
+    setup.start();
+    let mut command = setup.python("sal_bus.py");
+    command
+        .arg("publish")
+        .arg(Setup::lab_file(component))
+        .arg(setup.rig.oracle());
+    let captured = process::run(command, Duration::from_secs(120)).unwrap();
+    assert!(captured.status.success(), "{}", captured.stderr);
+    setup.rig.drain(SETTLE).unwrap();
+    setup
+}
+
+/// Published, and compared in the lake, without our code.
 #[test]
 fn values_of_a_foreign_publisher_arrive_to_the_bit() {
     let _turn = exclusive();
-    for component in ["LabWeather", "LabMirror", "LabMount"] {
-        let mut setup = Setup::with(Options::new("foreign"));
-        setup.start();
-        let mut command = setup.python("sal_bus.py");
-        command
-            .arg("publish")
-            .arg(Setup::lab_file(component))
-            .arg(setup.rig.oracle());
-        let captured = process::run(command, Duration::from_secs(120)).unwrap();
-        assert!(captured.status.success(), "{}", captured.stderr);
-        setup.rig.drain(SETTLE).unwrap();
+    for component in COMPONENTS {
+        let mut setup = publish(component, Options::new("foreign"));
         setup.rig.stop().unwrap();
         let account = setup.law();
         assert_eq!(account.lost, 0, "{}", account.summary());
@@ -45,6 +55,29 @@ fn values_of_a_foreign_publisher_arrive_to_the_bit() {
         setup.check_values("pandas");
         setup.finish();
     }
+}
+
+/// From a PyPI publisher to a PyPI reader of the public topics, through a real broker and a real registry.
+#[test]
+fn values_of_a_foreign_publisher_arrive_in_the_public_topics() {
+    let _turn = exclusive();
+    let Some(services) = Services::start("foreign-kafka") else {
+        return;
+    };
+    for component in COMPONENTS {
+        let mut setup = publish(component, services.options("foreign-kafka"));
+        let public = setup.check_values("kafka");
+        assert!(
+            public["topics"].as_u64() > Some(2) && public["compared"].as_u64() > Some(500),
+            "{public}"
+        );
+        assert_eq!(public["compared"], public["published"], "{public}");
+        setup.rig.stop().unwrap();
+        let account = setup.law();
+        assert_eq!(account.lost, 0, "{}", account.summary());
+        setup.finish();
+    }
+    services.finish();
 }
 
 /// On both sides of the leap second of 2016-12-31, and today: `private_efdStamp` is the UTC that astropy gives.

@@ -11,64 +11,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Options, Setup, exclusive};
-use efd_tests_e2e::{Feed, Sim};
-use efd_tests_testkit::install::Installer;
-use efd_tests_testkit::netns::Namespace;
-use efd_tests_testkit::services::{Kafka, KafkaOptions, Registry, RegistryOptions};
-use efd_tests_testkit::tmp::WorkDir;
+use common::services::Services;
+use common::{Options, Setup, exclusive, wait_until};
+use efd_tests_e2e::Sim;
+use efd_tests_testkit::process::{self, Captured};
 
 const SETTLE: Duration = Duration::from_secs(120);
-
-struct Services {
-    kafka: Kafka,
-    _registry: Registry,
-    folder: WorkDir,
-}
-
-/// Broker and registry in a network of their own, which the rig then shares.
-fn services(name: &'static str) -> Option<(Services, Options)> {
-    if std::env::var_os("EFD_NO_SERVICES").is_some() {
-        efd_tests_testkit::skip(name, &"EFD_NO_SERVICES is set");
-        return None;
-    }
-    let installer = Installer::new().unwrap();
-    installer.kafka().unwrap();
-    installer.registry().unwrap();
-    let namespace = match Namespace::new() {
-        Ok(namespace) => namespace,
-        Err(error) => {
-            efd_tests_testkit::skip(name, &error);
-            return None;
-        }
-    };
-    let folder = WorkDir::new("services").unwrap();
-    let (kafka_folder, registry_folder) = (folder.join("kafka"), folder.join("registry"));
-    let (kafka, registry) = namespace
-        .on_thread(|| {
-            let kafka = Kafka::start(&kafka_folder, KafkaOptions::default()).unwrap();
-            let registry = Registry::start(&registry_folder, RegistryOptions::default()).unwrap();
-            (kafka, registry)
-        })
-        .unwrap();
-    let feed = Feed {
-        brokers: kafka.bootstrap(),
-        registry: registry.url(),
-    };
-    let options = Options {
-        feed: Some(feed),
-        namespace: Some(namespace),
-        ..Options::new(name)
-    };
-    Some((
-        Services {
-            kafka,
-            _registry: registry,
-            folder,
-        },
-        options,
-    ))
-}
 
 fn lab(seconds: u32, rate: u32) -> Sim {
     Sim {
@@ -81,10 +29,10 @@ fn lab(seconds: u32, rate: u32) -> Sim {
 #[test]
 fn every_value_arrives_in_the_public_topics() {
     let _turn = exclusive();
-    let Some((services, options)) = services("kafka-values") else {
+    let Some(services) = Services::start("kafka-values") else {
         return;
     };
-    let mut setup = Setup::with(options);
+    let mut setup = Setup::with(services.options("kafka-values"));
     setup.start();
     setup.run_sim(&lab(8, 500));
     setup.rig.drain(SETTLE).unwrap();
@@ -94,7 +42,7 @@ fn every_value_arrives_in_the_public_topics() {
     assert_eq!(account.lost, 0, "{}", account.json);
     setup.check_values("lake");
     setup.finish();
-    services.folder.finish().unwrap();
+    services.finish();
 }
 
 /// The law at 2,000 samples a second over 200 topics, in the lake and in the public topics: the link is cut for a minute,
@@ -102,13 +50,13 @@ fn every_value_arrives_in_the_public_topics() {
 #[test]
 fn cut_and_killed_all_is_there_once_or_named() {
     let _turn = exclusive();
-    let Some((mut services, options)) = services("law") else {
+    let Some(mut services) = Services::start("law") else {
         return;
     };
     let idl = common::corpus("sal-idl").unwrap_or_else(common::lab_idl);
     let mut setup = Setup::with(Options {
         idl: vec![idl],
-        ..options
+        ..services.options("law")
     });
     setup.start();
     let more = ["--values", "--topics-max", "200", "--instances", "2"];
@@ -130,8 +78,7 @@ fn cut_and_killed_all_is_there_once_or_named() {
     setup.rig.start_central().unwrap();
     services.kafka.kill9().unwrap();
     std::thread::sleep(Duration::from_secs(3));
-    let restarted = setup.rig.in_network(|| services.kafka.restart()).unwrap();
-    restarted.unwrap();
+    services.restart_kafka();
     setup.rig.edge().unwrap().kill9().unwrap();
     setup.rig.start_edge().unwrap();
     setup.wait_for_samples(4000);
@@ -152,5 +99,178 @@ fn cut_and_killed_all_is_there_once_or_named() {
         account.lost as f64 / 2.0 / 2000.0
     );
     setup.finish();
-    services.folder.finish().unwrap();
+    services.finish();
+}
+
+/// The centre is killed under traffic and finds rubbish for a checkpoint: it starts, reads its topics back, and every
+/// record is there once.
+#[test]
+fn a_damaged_checkpoint_costs_reading_only() {
+    let _turn = exclusive();
+    let Some(services) = Services::start("damaged-checkpoint") else {
+        return;
+    };
+    let mut setup = Setup::with(services.options("damaged-checkpoint"));
+    setup.start();
+    setup.rig.start_sim(&lab(20, 500)).unwrap();
+    setup.wait_for_samples(3000);
+    setup.rig.central().unwrap().kill9().unwrap();
+    let feed = setup.rig.folder().join("central/feed");
+    let text = std::fs::read_to_string(feed.join("checkpoint.json")).unwrap();
+    let damaged = &text[..text.len() / 2];
+    std::fs::write(feed.join("checkpoint.json"), damaged).unwrap();
+    setup.rig.start_central().unwrap();
+    setup.end_of_sim();
+    setup.rig.drain(SETTLE).unwrap();
+
+    let aside = std::fs::read_to_string(feed.join("checkpoint.json.damaged-1")).unwrap();
+    assert_eq!(aside, damaged, "kept for people to look at");
+    let status = setup.rig.central_status().unwrap();
+    assert!(
+        status["feed"]["skipped"].as_u64() > Some(1000),
+        "read back, and left out: {status}"
+    );
+    let told = central(&setup, &["status"], &[]);
+    assert_eq!(told.status.code(), Some(1), "{}", told.stdout);
+    assert!(
+        told.stdout
+            .contains("LOOK  the feed's checkpoint was damaged"),
+        "{}",
+        told.stdout
+    );
+    setup.check_values("kafka");
+    setup.rig.stop().unwrap();
+    setup.finish();
+    services.finish();
+}
+
+/// Retention waits for the feed: while the broker is away nothing leaves, when it has taken everything the log shrinks.
+#[test]
+fn the_log_keeps_what_the_feed_has_not_and_no_more() {
+    let _turn = exclusive();
+    let Some(mut services) = Services::start("retention") else {
+        return;
+    };
+    let settings = [
+        "log.retain=1s",
+        "log.segment_age_max=1s",
+        "lake.commit_every=1s",
+    ];
+    let mut setup = Setup::with(Options {
+        central_settings: settings.map(str::to_owned).to_vec(),
+        ..services.options("retention")
+    });
+    setup.start();
+    setup.rig.start_sim(&lab(20, 200)).unwrap();
+    setup.wait_for_samples(1000);
+    services.kafka.kill9().unwrap();
+    setup.end_of_sim();
+    assert!(wait_until(SETTLE, || setup.acknowledged()));
+    // What is old is looked for every thirty seconds, and what of it must stay is told.
+    let told = |setup: &mut Setup| {
+        let log = setup.rig.central().unwrap().log().text().unwrap();
+        log.lines()
+            .filter(|line| line.contains("keeps old segments") && line.contains("feed"))
+            .count()
+    };
+    let before = told(&mut setup);
+    let warned = wait_until(Duration::from_secs(70), || before < told(&mut setup));
+    assert!(warned, "{}", setup.rig.central().unwrap().log().tail(20));
+    let held = segments(&setup);
+    assert!(
+        held > 5,
+        "one a second since the broker went away, not {held}"
+    );
+
+    services.restart_kafka();
+    setup.rig.drain(SETTLE).unwrap();
+    let shrank = wait_until(Duration::from_secs(70), || segments(&setup) <= 2);
+    assert!(shrank, "{} of {held} segments are left", segments(&setup));
+    setup.check_values("kafka");
+    setup.rig.stop().unwrap();
+    let account = setup.law();
+    assert_eq!(account.lost, 0, "{}", account.summary());
+    setup.finish();
+    services.finish();
+}
+
+/// `check` says who answers, and who does not.
+#[test]
+fn check_asks_broker_and_registry() {
+    let _turn = exclusive();
+    let Some(mut services) = Services::start("check") else {
+        return;
+    };
+    let setup = Setup::with(services.options("check"));
+    let (brokers, registry) = (services.kafka.bootstrap(), services.registry.url());
+    let check = |settings: &[&str], code: i32, wanted: &[&str]| {
+        let Captured { status, stdout, .. } = central(&setup, &["check"], settings);
+        assert_eq!(status.code(), Some(code), "{stdout}");
+        for line in wanted {
+            assert!(stdout.contains(line), "`{line}` is not in\n{stdout}");
+        }
+        assert!(!stdout.contains("hunter2"), "{stdout}");
+    };
+    let with_login = format!(
+        "feed.registry={}",
+        registry.replace("http://", "http://anna:hunter2@")
+    );
+    let (broker_well, registry_well) = (
+        format!("ok    broker: {brokers} answer"),
+        format!("ok    registry: {registry} answers"),
+    );
+    check(&[], 0, &[&broker_well, &registry_well]);
+    check(&[&with_login], 0, &[&registry_well]);
+    let three = ["feed.replication=3", "feed.min_insync_replicas=2"];
+    check(&three, 2, &["FAIL  broker: the cluster has 1 brokers"]);
+    let tls = "feed.registry=https://anna:hunter2@r:8081";
+    check(
+        &[tls],
+        2,
+        &["FAIL  feed: registry `https://r:8081` needs TLS"],
+    );
+    let sasl = "feed.properties.\"sasl.password\"=hunter2";
+    check(
+        &[sasl],
+        2,
+        &["FAIL  feed: librdkafka property `sasl.password`"],
+    );
+    services.kafka.kill9().unwrap();
+    services.registry.kill9().unwrap();
+    let (broker_ill, registry_ill) = (
+        format!("FAIL  broker: ask {brokers}"),
+        format!("FAIL  registry: GET {registry}/subjects"),
+    );
+    check(&[&with_login], 2, &[&broker_ill, &registry_ill]);
+    setup.finish();
+    services.finish();
+}
+
+/// A command of `efd-central` with the rig's configuration.
+fn central(setup: &Setup, words: &[&str], settings: &[&str]) -> Captured {
+    let mut command = setup.rig.command("efd-central");
+    command
+        .args(words)
+        .arg("--config")
+        .arg(setup.rig.central_config())
+        .args(settings.iter().flat_map(|setting| ["--set", setting]));
+    process::run(command, Duration::from_secs(60)).unwrap()
+}
+
+/// Segments of the centre's log: `<lane>/<ten digits>.db`.
+fn segments(setup: &Setup) -> usize {
+    let mut folders = vec![setup.rig.folder().join("central/log")];
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.len() == 13 && name.ends_with(".db") {
+                count += 1;
+            }
+        }
+    }
+    count
 }

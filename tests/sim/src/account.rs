@@ -2,24 +2,33 @@
 //!
 //! In:  the oracle's `publishers.json` and a lake, read as files of Parquet: no code of the daemons takes part.
 //! Out: the account, topic by topic.
+//!
+//! What a loss names, and how exact it is:
+//!
+//! | loss | names | must hold |
+//! |---|---|---|
+//! | `dds_gap`, `crash`, `before_contact` | sequence numbers of one publisher | published and not stored: `both` = `misnamed` = 0 |
+//! | `queue_full`, `undecodable` | how many of a topic; their gap names which | not more than the topic's named by sequence number, the rest is `misnamed` |
+//! | `untyped`, `queue_full` of a topic without a type | how many of a topic by its DDS name; once an IDL file brings the type, a gap names which | as many are absent, or named by sequence number: the rest is `misnamed` |
+//! | `evicted`, `corrupt`, `log_retention` | blocks, and how many records are in them | as many are absent from the topics of that lane as are named and did not arrive: the rest is `misnamed` |
+//!
+//! A block that was sent, and whose acknowledgement was lost with the link, is named when it is evicted and arrives all
+//! the same. Its rows are `arrived`: data win over a loss, so this breaks nothing, and it is bounded by what may be in
+//! flight when a link breaks (`ship.in_flight_bytes_max` of the edge). Blocks of which nobody counted the records are
+//! `uncounted`: they make nothing good, and what was in them is `missing`.
+
+mod lake;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use arrow::array::{AsArray as _, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type};
+use anyhow::Result;
 use efd_shared_model::RangeSet;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
-use crate::oracle::{Publisher, read_publishers};
-
-const LOSSES: &str = "efd.losses";
-/// Records that the lake could not read: there should be none.
-const REJECTED: &str = "efd.rejected";
+use crate::oracle::{Published, Publisher, read_published};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Line {
@@ -27,19 +36,120 @@ pub(crate) struct Line {
     pub(crate) stored: u64,
     /// Named as lost and not stored.
     pub(crate) lost: u64,
-    /// Neither stored nor named.
+    /// Neither stored nor named. Of one topic: not named by sequence number, for a block's loss names no topic.
     pub(crate) missing: u64,
+    /// Stored, and named by sequence number as lost.
+    pub(crate) both: u64,
     /// Rows beyond the first of a sample.
     pub(crate) duplicate: u64,
     /// Rows that nobody published.
     pub(crate) unexpected: u64,
+    /// Named as lost, and never published.
+    pub(crate) misnamed: u64,
+}
+
+impl Line {
+    fn add(&mut self, other: &Self) {
+        self.published += other.published;
+        self.stored += other.stored;
+        self.lost += other.lost;
+        self.missing += other.missing;
+        self.both += other.both;
+        self.duplicate += other.duplicate;
+        self.unexpected += other.unexpected;
+        self.misnamed += other.misnamed;
+    }
+
+    pub(crate) fn to_json(self) -> Json {
+        let Self {
+            published,
+            stored,
+            lost,
+            missing,
+            both,
+            duplicate,
+            unexpected,
+            misnamed,
+        } = self;
+        json!({
+            "published": published, "stored": stored, "lost": lost, "missing": missing, "both": both,
+            "duplicate": duplicate, "unexpected": unexpected, "misnamed": misnamed,
+        })
+    }
+}
+
+/// Losses that name blocks of a lane, all epochs together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LaneLine {
+    pub(crate) blocks: u64,
+    /// Records that the losses count in these blocks.
+    pub(crate) named: u64,
+    /// Rows of these blocks that are stored all the same.
+    pub(crate) arrived: u64,
+    /// Blocks whose records nobody counted.
+    pub(crate) uncounted: u64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Account {
+    pub(crate) total: Line,
     pub(crate) topics: BTreeMap<String, Line>,
+    pub(crate) lanes: BTreeMap<String, LaneLine>,
     /// Named losses by reason, samples; −1 counts as one.
     pub(crate) reasons: BTreeMap<String, u64>,
+}
+
+impl Account {
+    pub(crate) fn keeps_the_law(&self) -> bool {
+        let Line {
+            missing,
+            both,
+            duplicate,
+            unexpected,
+            misnamed,
+            ..
+        } = self.total;
+        [missing, both, duplicate, unexpected, misnamed] == [0; 5]
+    }
+
+    /// The total line, `arrived`, and the tables.
+    pub(crate) fn to_json(&self) -> Json {
+        let mut json = self.total.to_json();
+        let lanes = self.lanes.iter().map(|(lane, line)| {
+            let LaneLine {
+                blocks,
+                named,
+                arrived,
+                uncounted,
+            } = line;
+            let line = json!({ "blocks": blocks, "named": named, "arrived": arrived, "uncounted": uncounted });
+            (lane.clone(), line)
+        });
+        json["lanes"] = lanes.collect::<Map<_, _>>().into();
+        let arrived: u64 = self.lanes.values().map(|line| line.arrived).sum();
+        json["arrived"] = arrived.into();
+        json["topics"] = self.topics.len().into();
+        json["reasons"] = json!(self.reasons);
+        json
+    }
+}
+
+/// Counts `lake` against the oracle in `folder`.
+pub(crate) fn account(folder: &Path, lake: &Path) -> Result<Account> {
+    let published = read_published(folder)?;
+    Ok(lake::read(lake)?.settle(&published))
+}
+
+/// What a lake says, before it is held against an oracle. Losses are to be taken before rows.
+#[derive(Debug, Default)]
+struct Evidence {
+    publishers: BTreeMap<Publisher, Tally>,
+    blocks: BTreeMap<Lane, NamedBlocks>,
+    /// Samples of a topic that a loss counts and does not identify.
+    counted: BTreeMap<String, u64>,
+    reasons: BTreeMap<String, u64>,
+    /// Rows of the table of what the lake could not read.
+    rejected: u64,
 }
 
 #[derive(Debug, Default)]
@@ -49,254 +159,182 @@ struct Tally {
     lost: RangeSet,
 }
 
-impl Account {
-    pub(crate) fn total(&self) -> Line {
-        self.topics
-            .values()
-            .fold(Line::default(), |sum, line| Line {
-                published: sum.published + line.published,
-                stored: sum.stored + line.stored,
-                lost: sum.lost + line.lost,
-                missing: sum.missing + line.missing,
-                duplicate: sum.duplicate + line.duplicate,
-                unexpected: sum.unexpected + line.unexpected,
-            })
-    }
+/// A lane of one start of an edge's writer, as the lake writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Lane {
+    epoch: String,
+    lane: String,
+}
 
-    /// `published`, `stored`, `missing`, `lost`, `duplicate`, `unexpected`, `reasons`.
-    pub(crate) fn to_json(&self) -> Json {
-        let Line {
-            published,
-            stored,
-            lost,
-            missing,
-            duplicate,
-            unexpected,
-        } = self.total();
-        json!({
-            "published": published, "stored": stored, "missing": missing, "lost": lost,
-            "duplicate": duplicate, "unexpected": unexpected, "topics": self.topics.len(), "reasons": self.reasons,
-        })
+impl Lane {
+    /// Without its shard.
+    fn kind(&self) -> &str {
+        self.lane
+            .split_once('.')
+            .map_or(&self.lane, |(kind, _)| kind)
     }
 }
 
-/// Counts `lake` against the oracle in `folder`.
-pub(crate) fn account(folder: &Path, lake: &Path) -> Result<Account> {
-    let published = read_publishers(folder)?;
-    let mut tallies: BTreeMap<Publisher, Tally> = BTreeMap::new();
-    let mut reasons = BTreeMap::new();
-    let mut rejected = 0;
-    for (topic, path) in parquet_files(lake)? {
-        if topic == REJECTED {
-            let rows: usize = batches(&path, &["reason"])?
-                .map(|batch| Ok(batch?.num_rows()))
-                .sum::<Result<_>>()?;
-            rejected += rows as u64;
-            continue;
-        }
-        let read = if topic == LOSSES {
-            read_losses(&path, &mut tallies, &mut reasons)
-        } else {
-            read_topic(&topic, &path, &mut tallies)
+#[derive(Debug, Default)]
+struct NamedBlocks {
+    numbers: RangeSet,
+    line: LaneLine,
+}
+
+/// A row of `efd.losses`.
+#[derive(Clone, Debug, Default)]
+struct NamedLoss {
+    reason: String,
+    publisher: Publisher,
+    first_seq: i64,
+    last_seq: i64,
+    lane: Lane,
+    first_block: i64,
+    last_block: i64,
+    count: i64,
+}
+
+impl Evidence {
+    fn take_loss(&mut self, loss: NamedLoss) {
+        *self.reasons.entry(loss.reason).or_default() += u64::try_from(loss.count).unwrap_or(1);
+        let range = |first: i64, last: i64| {
+            let (first, last) = (u64::try_from(first).ok()?, u64::try_from(last).ok()?);
+            (0 < first && first <= last).then_some(first..=last)
         };
-        read.with_context(|| format!("read {}", path.display()))?;
+        if let Some(sequences) = range(loss.first_seq, loss.last_seq) {
+            let tally = self.publishers.entry(loss.publisher).or_default();
+            tally.lost.insert_range(sequences);
+        } else if !loss.lane.lane.is_empty() {
+            let named = self.blocks.entry(loss.lane).or_default();
+            let before = named.numbers.member_count();
+            // A block that was never stored has no number.
+            if let Some(numbers) = range(loss.first_block, loss.last_block) {
+                named.numbers.insert_range(numbers);
+            }
+            let blocks = named.numbers.member_count() - before;
+            named.line.blocks += blocks;
+            match u64::try_from(loss.count) {
+                Ok(count) => named.line.named += count,
+                Err(_) => named.line.uncounted += blocks.max(1),
+            }
+        } else {
+            let count = u64::try_from(loss.count).unwrap_or(1);
+            *self.counted.entry(loss.publisher.topic).or_default() += count;
+        }
     }
-    let mut account = Account {
-        reasons,
-        ..Account::default()
-    };
-    for (publisher, &last) in &published {
-        let line = account.topics.entry(publisher.topic.clone()).or_default();
-        let tally = tallies.remove(publisher).unwrap_or_default();
-        let last = last as u64;
+
+    /// `place`: lane and block, needed only where blocks are [named](Self::names_blocks).
+    fn take_row(&mut self, publisher: &Publisher, sequence: i64, place: Option<(&Lane, i64)>) {
+        let tally = match self.publishers.get_mut(publisher) {
+            Some(tally) => tally,
+            None => self.publishers.entry(publisher.clone()).or_default(),
+        };
+        tally.rows += 1;
+        tally.stored.insert(sequence.max(0) as u64);
+        if let Some((lane, block)) = place
+            && let Some(named) = self.blocks.get_mut(lane)
+            && named.numbers.contains(block.max(0) as u64)
+        {
+            named.line.arrived += 1;
+        }
+    }
+
+    fn names_blocks(&self) -> bool {
+        !self.blocks.is_empty()
+    }
+
+    fn settle(mut self, published: &Published) -> Account {
+        let mut account = Account {
+            reasons: self.reasons,
+            ..Account::default()
+        };
+        for (publisher, &last) in &published.last {
+            let tally = self.publishers.remove(publisher).unwrap_or_default();
+            let line = account.topics.entry(publisher.topic.clone()).or_default();
+            line.add(&tally.against(last.max(0) as u64));
+        }
+        for (publisher, tally) in self.publishers {
+            let line = account.topics.entry(publisher.topic).or_default();
+            line.add(&tally.against(0));
+        }
+        for (name, count) in self.counted {
+            let by_dds = published.by_dds_topic.get(&name);
+            let topic = by_dds.unwrap_or(&name).clone();
+            let line = account.topics.entry(topic).or_default();
+            if by_dds.is_some() {
+                // Nobody could read the numbers of a sample without a type.
+                let good = count.min(line.missing);
+                line.missing -= good;
+                line.lost += good;
+            }
+            line.misnamed += count.saturating_sub(line.lost);
+        }
+        if self.rejected > 0 {
+            let line = account.topics.entry(lake::REJECTED.to_owned()).or_default();
+            line.unexpected += self.rejected;
+        }
+        for (lane, named) in self.blocks {
+            let line = account.lanes.entry(lane.kind().to_owned()).or_default();
+            line.blocks += named.line.blocks;
+            line.named += named.line.named;
+            line.arrived += named.line.arrived;
+            line.uncounted += named.line.uncounted;
+        }
+        account.total = total(&account.topics, &account.lanes);
+        account
+    }
+}
+
+impl Tally {
+    fn against(&self, last: u64) -> Line {
+        // `1..=0` is empty, and `missing` of it too.
         let within = |set: &RangeSet| {
-            last - set
-                .missing(1..=last)
+            let holes = set.missing(1..=last);
+            last - holes
                 .iter()
-                .map(|r| r.end() - r.start() + 1)
+                .map(|hole| hole.end() - hole.start() + 1)
                 .sum::<u64>()
         };
-        let stored = within(&tally.stored);
-        let mut known = tally.stored.clone();
-        known.union(&tally.lost);
-        line.published += last;
-        line.stored += stored;
-        line.lost += within(&known) - stored;
-        line.missing += last - within(&known);
-        line.duplicate += tally.rows - tally.stored.member_count();
-        line.unexpected += tally.stored.member_count() - stored;
-    }
-    if rejected > 0 {
-        account
-            .topics
-            .entry(REJECTED.to_owned())
-            .or_default()
-            .unexpected += rejected;
-    }
-    for (publisher, tally) in tallies {
-        account
-            .topics
-            .entry(publisher.topic)
-            .or_default()
-            .unexpected += tally.rows;
-    }
-    Ok(account)
-}
-
-/// (topic, file) of every Parquet file under `efd_site=…/efd_topic=…/`.
-fn parquet_files(lake: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    let mut folders = vec![lake.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries =
-            std::fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default()
-                .to_owned();
-            if path.is_dir() {
-                if !name.starts_with('_') && !name.starts_with('.') {
-                    folders.push(path);
-                }
-            } else if name.ends_with(".parquet") {
-                let topic = path
-                    .iter()
-                    .filter_map(|part| part.to_str()?.strip_prefix("efd_topic="))
-                    .next_back();
-                found.push((topic.unwrap_or_default().to_owned(), path.clone()));
-            }
+        let mut known = self.stored.clone();
+        known.union(&self.lost);
+        let (stored, named, known) = (within(&self.stored), within(&self.lost), within(&known));
+        Line {
+            published: last,
+            stored,
+            lost: known - stored,
+            missing: last - known,
+            both: stored + named - known,
+            duplicate: self.rows - self.stored.member_count(),
+            unexpected: self.stored.member_count() - stored,
+            misnamed: self.lost.member_count() - named,
         }
     }
-    found.sort();
-    Ok(found)
 }
 
-/// Batches of the columns in `wanted` that the file has.
-fn batches(path: &Path, wanted: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
-    let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().copied());
-    Ok(builder
-        .with_projection(mask)
-        .with_batch_size(8192)
-        .build()?
-        .map(|batch| Ok(batch?)))
-}
-
-fn read_topic(topic: &str, path: &Path, tallies: &mut BTreeMap<Publisher, Tally>) -> Result<()> {
-    let index_column = older_index_column(topic);
-    let wanted = [
-        "salIndex",
-        &index_column,
-        "private_identity",
-        "private_origin",
-        "private_seqNum",
-    ];
-    let mut key = Publisher {
-        topic: topic.to_owned(),
-        sal_index: None,
-        identity: String::new(),
-        origin: 0,
-    };
-    for batch in batches(path, &wanted)? {
-        let batch = batch?;
-        let index = batch
-            .column_by_name("salIndex")
-            .or_else(|| batch.column_by_name(&index_column));
-        let index = index.map(|column| column.as_primitive::<Int64Type>());
-        let identity = texts(&batch, "private_identity")?;
-        let origin = batch
-            .column_by_name("private_origin")
-            .map(|column| column.as_primitive::<Int64Type>());
-        let sequence = batch
-            .column_by_name("private_seqNum")
-            .context("no private_seqNum")?
-            .as_primitive::<Int64Type>();
-        for row in 0..batch.num_rows() {
-            key.sal_index = index.map(|column| column.value(row) as i32);
-            key.origin = origin.map_or(0, |column| column.value(row));
-            let text = identity.as_ref().map_or("", |column| column.value(row));
-            if key.identity != text {
-                text.clone_into(&mut key.identity);
-            }
-            let tally = match tallies.get_mut(&key) {
-                Some(tally) => tally,
-                None => tallies.entry(key.clone()).or_default(),
-            };
-            tally.rows += 1;
-            tally.stored.insert(sequence.value(row).max(0) as u64);
-        }
+/// Blocks are named by lane and count: they make good what is absent from that lane's topics, as many as they count.
+fn total(topics: &BTreeMap<String, Line>, lanes: &BTreeMap<String, LaneLine>) -> Line {
+    let mut total = Line::default();
+    let mut absent: BTreeMap<&str, u64> = BTreeMap::new();
+    for (topic, line) in topics {
+        total.add(line);
+        *absent.entry(lane_of(topic)).or_default() += line.missing;
     }
-    Ok(())
-}
-
-fn read_losses(
-    path: &Path,
-    tallies: &mut BTreeMap<Publisher, Tally>,
-    reasons: &mut BTreeMap<String, u64>,
-) -> Result<()> {
-    let wanted = [
-        "reason",
-        "topic",
-        "sal_index",
-        "identity",
-        "origin",
-        "first_seq",
-        "last_seq",
-        "count",
-    ];
-    for batch in batches(path, &wanted)? {
-        let batch = batch?;
-        let (reason, topic) = (texts(&batch, "reason")?, texts(&batch, "topic")?);
-        let identity = texts(&batch, "identity")?;
-        let long = |name: &str| {
-            batch
-                .column_by_name(name)
-                .map(|column| column.as_primitive::<Int64Type>().clone())
-        };
-        let column = |name: &'static str| long(name).with_context(|| format!("no column {name}"));
-        let (index, origin) = (column("sal_index")?, column("origin")?);
-        let (first, last, count) = (column("first_seq")?, column("last_seq")?, column("count")?);
-        for row in 0..batch.num_rows() {
-            let text = |column: &Option<Texts>| {
-                column
-                    .as_ref()
-                    .map_or_else(String::new, |c| c.value(row).to_owned())
-            };
-            *reasons.entry(text(&reason)).or_default() += count.value(row).max(1) as u64;
-            let publisher = Publisher {
-                topic: text(&topic),
-                sal_index: Some(index.value(row) as i32).filter(|&index| index >= 0),
-                identity: text(&identity),
-                origin: origin.value(row),
-            };
-            let (first, last) = (first.value(row), last.value(row));
-            if first <= last && first > 0 {
-                tallies
-                    .entry(publisher)
-                    .or_default()
-                    .lost
-                    .insert_range(first as u64..=last as u64);
-            }
-        }
+    for (lane, line) in lanes {
+        let absent = absent.get(lane.as_str()).copied().unwrap_or(0);
+        let count = line.named.saturating_sub(line.arrived);
+        let good = count.min(absent);
+        total.missing -= good;
+        total.lost += good;
+        total.misnamed += count - good;
     }
-    Ok(())
+    total
 }
 
-type Texts = arrow::array::StringArray;
-
-/// A column of texts, whatever layout it was stored in.
-fn texts(batch: &RecordBatch, name: &str) -> Result<Option<Texts>> {
-    let Some(column) = batch.column_by_name(name) else {
-        return Ok(None);
-    };
-    let plain = arrow::compute::cast(column, &DataType::Utf8)?;
-    Ok(Some(plain.as_string::<i32>().clone()))
-}
-
-/// `lsst.sal.Test.scalars` → `TestID`, the index of the older generation.
-fn older_index_column(topic: &str) -> String {
-    format!("{}ID", topic.split('.').nth(2).unwrap_or_default())
+/// SAL names its commands and events; `lsst.sal.Test.logevent_x`.
+fn lane_of(topic: &str) -> &'static str {
+    let name = topic.rsplit('.').next().unwrap_or_default();
+    let is_event = ["logevent_", "command_", "ackcmd"]
+        .iter()
+        .any(|begin| name.starts_with(begin));
+    if is_event { "events" } else { "telemetry" }
 }

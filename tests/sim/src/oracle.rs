@@ -1,6 +1,7 @@
 //! What was published, written down before it is encoded: the answer key of every end-to-end test.
 //!
-//! `publishers.json`: one entry for each (topic, instance) with its identity and the last sequence number.
+//! `publishers.json`: one entry for each (topic, instance) with its identity, the last sequence number, and the topic's name on
+//! the bus.
 //! `values/<topic>.jsonl` where asked for: one line a sample, `{"efd_seq": …, "fields": {…}}`, doubles in the shortest form
 //! that reads back, `NaN` and `Infinity` as Python's json writes and reads them.
 
@@ -9,13 +10,14 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use efd_shared_types::sal::SalField;
+use anyhow::{Context as _, Result};
+use efd_shared_types::SalTopic;
 use serde_json::{Value as Json, json};
 
 use crate::values::{Value, expected_text};
 
 /// How a publisher signs its samples.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Publisher {
     /// `lsst.sal.Test.scalars`
     pub(crate) topic: String,
@@ -24,11 +26,20 @@ pub(crate) struct Publisher {
     pub(crate) origin: i64,
 }
 
+/// What was published, as the oracle has it.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// The last sequence number of each publisher, which began at 1.
+    pub(crate) last: BTreeMap<Publisher, i64>,
+    /// `Test_scalars_0ad55b18` → `lsst.sal.Test.scalars`
+    pub(crate) by_dds_topic: BTreeMap<String, String>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Oracle {
     folder: PathBuf,
     values: Option<BTreeMap<String, BufWriter<File>>>,
-    published: BTreeMap<Publisher, i64>,
+    published: Published,
 }
 
 impl Oracle {
@@ -39,7 +50,7 @@ impl Oracle {
         Ok(Self {
             folder: folder.to_owned(),
             values,
-            published: BTreeMap::new(),
+            published: Published::default(),
         })
     }
 
@@ -48,7 +59,7 @@ impl Oracle {
         &mut self,
         publisher: &Publisher,
         sequence: i64,
-        fields: &[SalField],
+        topic: &SalTopic,
         values: &[Value],
     ) -> io::Result<()> {
         if let Some(files) = &mut self.values {
@@ -65,7 +76,7 @@ impl Oracle {
                 line.push_str("{\"seq\":");
                 line.push_str(&sequence.to_string());
                 line.push_str(",\"fields\":{");
-                for (index, (field, value)) in fields.iter().zip(values).enumerate() {
+                for (index, (field, value)) in topic.fields.iter().zip(values).enumerate() {
                     line.push_str(if index == 0 { "\"" } else { ",\"" });
                     line.push_str(&field.name);
                     line.push_str("\":");
@@ -75,10 +86,12 @@ impl Oracle {
                 file.write_all(line.as_bytes())?;
             }
         }
-        match self.published.get_mut(publisher) {
+        let Published { last, by_dds_topic } = &mut self.published;
+        match last.get_mut(publisher) {
             Some(last) => *last = sequence,
             None => {
-                self.published.insert(publisher.clone(), sequence);
+                last.insert(publisher.clone(), sequence);
+                by_dds_topic.insert(topic.dds_topic.clone(), publisher.topic.clone());
             }
         }
         Ok(())
@@ -89,13 +102,24 @@ impl Oracle {
         for file in self.values.iter_mut().flat_map(BTreeMap::values_mut) {
             file.flush()?;
         }
-        let publishers: Vec<Json> = self
-            .published
+        let Published { last, by_dds_topic } = &self.published;
+        let dds_names: BTreeMap<&str, &str> = by_dds_topic
             .iter()
-            .map(|(Publisher { topic, sal_index, identity, origin }, last)| {
-                json!({ "topic": topic, "sal_index": sal_index, "identity": identity, "origin": origin, "last_seq": last })
-            })
+            .map(|(dds, topic)| (topic.as_str(), dds.as_str()))
             .collect();
+        let publishers = last.iter().map(|(publisher, last)| {
+            let Publisher {
+                topic,
+                sal_index,
+                identity,
+                origin,
+            } = publisher;
+            json!({
+                "topic": topic, "dds_topic": dds_names.get(topic.as_str()), "sal_index": sal_index,
+                "identity": identity, "origin": origin, "last_seq": last,
+            })
+        });
+        let publishers: Vec<Json> = publishers.collect();
         let staged = self.folder.join("publishers.json.new");
         fs::write(&staged, serde_json::to_string(&publishers)?)?;
         fs::rename(staged, self.folder.join("publishers.json"))
@@ -103,30 +127,32 @@ impl Oracle {
 }
 
 /// Reads what [`Oracle::flush`] wrote.
-pub(crate) fn read_publishers(folder: &Path) -> anyhow::Result<BTreeMap<Publisher, i64>> {
-    use anyhow::Context as _;
+pub(crate) fn read_published(folder: &Path) -> Result<Published> {
     let path = folder.join("publishers.json");
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let entries: Vec<Json> =
         serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
-    entries
-        .iter()
-        .map(|entry| {
-            let text = |key: &str| {
-                entry[key]
-                    .as_str()
-                    .map(str::to_owned)
-                    .with_context(|| format!("{key} of {entry}"))
-            };
-            let publisher = Publisher {
-                topic: text("topic")?,
-                sal_index: entry["sal_index"].as_i64().map(|index| index as i32),
-                identity: text("identity")?,
-                origin: entry["origin"].as_i64().context("origin")?,
-            };
-            Ok((publisher, entry["last_seq"].as_i64().context("last_seq")?))
-        })
-        .collect()
+    let mut published = Published::default();
+    for entry in entries {
+        let text = |key: &str| {
+            entry[key]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("{key} of {entry}"))
+        };
+        let publisher = Publisher {
+            topic: text("topic")?,
+            sal_index: entry["sal_index"].as_i64().map(|index| index as i32),
+            identity: text("identity")?,
+            origin: entry["origin"].as_i64().context("origin")?,
+        };
+        if let Ok(dds) = text("dds_topic") {
+            published.by_dds_topic.insert(dds, publisher.topic.clone());
+        }
+        let last = entry["last_seq"].as_i64().context("last_seq")?;
+        published.last.insert(publisher, last);
+    }
+    Ok(published)
 }
 
 fn write_value(value: &Value, line: &mut String) {

@@ -93,6 +93,8 @@ enum ProfileName {
     Even,
     /// M1M3's telemetry at 50 Hz, the rest evenly.
     M1m3,
+    /// M1M3's telemetry at 50 Hz, of the rest one sample in ten seconds; `--rate` does not matter.
+    M1m3Alone,
     /// In the ratios of `--traffic`.
     Table,
 }
@@ -149,6 +151,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ..DomainConfig::default()
     })?;
     let mut sources = sources(arguments, &participant, &topics)?;
+    let asked: f64 = sources
+        .iter()
+        .map(|source| source.period.as_secs_f64().recip())
+        .sum();
+    say(&format!(
+        "asked for {asked:.1} a second of {} topics, published 0",
+        sources.len()
+    ));
     wait_for_readers(&sources, Duration::from_secs(arguments.wait.into()))?;
     let mut oracle = Oracle::create(&arguments.oracle, arguments.values)
         .with_context(|| format!("make oracle {}", arguments.oracle.display()))?;
@@ -213,6 +223,7 @@ fn sources(
     let profile = match arguments.profile {
         ProfileName::Even => Profile::Even,
         ProfileName::M1m3 => Profile::M1m3,
+        ProfileName::M1m3Alone => Profile::M1m3Alone,
         ProfileName::Table => Profile::Table,
     };
     let plain: Vec<&SalTopic> = topics.iter().map(AsRef::as_ref).collect();
@@ -453,7 +464,7 @@ impl Run {
             },
         );
         oracle
-            .note(publisher, sequence, &source.topic.fields, &values)
+            .note(publisher, sequence, &source.topic, &values)
             .context("write oracle")?;
         let pad = &mut self.pad;
         let garbage = || {

@@ -21,28 +21,17 @@ pub mod process;
 pub mod python;
 pub mod relay;
 pub mod services;
+pub mod skips;
 pub mod tmp;
 pub mod volume;
 
+use std::io::Write as _;
+
 pub use clock::wait_until;
+pub use skips::{corpus, skip};
 
-/// Prints that a test is skipped and why. With `EFD_TEST_NO_SKIP=1` (where everything must be able to run) it panics.
-///
-/// # Panics
-/// Only under `EFD_TEST_NO_SKIP=1`.
-pub fn skip(test: &str, why: &dyn std::fmt::Display) {
-    assert!(
-        std::env::var_os("EFD_TEST_NO_SKIP").is_none_or(|value| value != "1"),
-        "{test} may not be skipped here (EFD_TEST_NO_SKIP=1): {why}"
-    );
-    say(&format!("{test}: SKIPPED: {why}"));
-}
-
-/// One line for the person who watches the run.
-#[expect(
-    clippy::print_stderr,
-    reason = "the terminal of a test run is this crate's only audience"
-)]
+/// One line for the person who watches the run, past the capture of the test runner.
 pub(crate) fn say(line: &str) {
-    eprintln!("{line}");
+    let written = writeln!(std::io::stderr(), "{line}");
+    debug_assert!(written.is_ok(), "standard error is there");
 }

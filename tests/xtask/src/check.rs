@@ -1,16 +1,18 @@
 //! What can be checked without running anything: formatting, lints, licences, advisories.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value as Json;
 
 use crate::project::{cargo, metadata, root, say, succeed};
 
-pub(crate) fn run() -> Result<()> {
+/// `skips`: where to list what is left out.
+pub(crate) fn run(skips: Option<&Path>) -> Result<()> {
     succeed(cargo().args(["fmt", "--all", "--check"])).context("format with `cargo fmt --all`")?;
     licences()?;
-    advisories()?;
+    advisories(skips)?;
     succeed(cargo().args([
         "clippy",
         "--locked",
@@ -78,7 +80,7 @@ fn licence_of(package: &Json, allowed: &BTreeSet<&str>) -> Result<()> {
 }
 
 /// By cargo-deny where it and its database are at hand; says so where they are not.
-fn advisories() -> Result<()> {
+fn advisories(skips: Option<&Path>) -> Result<()> {
     let present = cargo()
         .args(["deny", "--version"])
         .output()
@@ -88,7 +90,12 @@ fn advisories() -> Result<()> {
         .or_else(|| Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".cargo")))
         .map(|home| home.join("advisory-dbs"));
     if !present || database.is_none_or(|folder| !folder.is_dir()) {
-        say("advisories: SKIPPED, cargo-deny or its database is not at hand");
+        let why = "cargo-deny or its database is not at hand";
+        say(&format!("advisories: SKIPPED: {why}"));
+        if let Some(list) = skips {
+            let add = efd_tests_testkit::skips::add(list, "advisories", &why);
+            add.with_context(|| format!("add to {}", list.display()))?;
+        }
         return Ok(());
     }
     succeed(cargo().args(["deny", "--offline", "check", "advisories"]))

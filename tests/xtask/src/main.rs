@@ -42,13 +42,13 @@ fn main() -> std::process::ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
-        Command::Check => check::run(),
+        Command::Check => check::run(None),
         Command::Prepare => test::prepare(),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            project::say(&format!("error: {error:#}"));
+            project::complain(&format!("error: {error:#}"));
             std::process::ExitCode::FAILURE
         }
     }

@@ -20,6 +20,12 @@ pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 
+/// What went wrong: not on standard output, whose last line a program may read.
+#[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
+pub(crate) fn complain(line: &str) {
+    eprintln!("{line}");
+}
+
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -43,9 +49,19 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
 pub(crate) fn typed(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words
-        .map(|word| word.to_string_lossy().into_owned())
+        .map(|word| quoted(&word.to_string_lossy()))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// As a shell must have it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 pub(crate) fn metadata() -> Result<Json> {
@@ -68,6 +84,11 @@ pub(crate) fn target_folder() -> Result<PathBuf> {
         .as_str()
         .context("target_directory")?
         .into())
+}
+
+/// Where tests list what they skip.
+pub(crate) fn skips_file() -> Result<PathBuf> {
+    Ok(target_folder()?.join("skipped-tests.txt"))
 }
 
 /// Builds the four programs and gives the folder they are in.
@@ -112,5 +133,30 @@ impl Profile {
             Self::Release => "release",
             Self::Demo => "demo",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is printed can be typed.
+    #[test]
+    fn a_shell_reads_what_is_printed() {
+        let words = [
+            "plain-1.0",
+            "",
+            "two words",
+            "it's",
+            "\"$HOME\" `x` *",
+            "a\nb",
+        ];
+        let mut printf = Command::new("printf");
+        printf.arg("[%s]").args(words);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(typed(&printf));
+        let expected: String = words.map(|word| format!("[{word}]")).concat();
+        let printed = shell.output().unwrap().stdout;
+        assert_eq!(String::from_utf8(printed).unwrap(), expected);
     }
 }

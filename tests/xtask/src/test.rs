@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use efd_tests_testkit::install::{Group, Installer};
+use efd_tests_testkit::skips;
 
-use crate::project::{cargo, say, succeed};
+use crate::project::{cargo, say, skips_file, succeed};
 use crate::{check, demo};
 
 #[derive(Debug, clap::Args)]
@@ -13,6 +14,9 @@ pub(crate) struct Arguments {
     /// Thousands of crashes and seeds, longer runs: hours.
     #[arg(long)]
     long: bool,
+    /// A test that cannot run here fails, where else it is skipped and listed at the end.
+    #[arg(long)]
+    no_skip: bool,
     /// Only this stage.
     #[arg(long, value_enum)]
     only: Option<Stage>,
@@ -43,10 +47,24 @@ pub(crate) fn prepare() -> Result<()> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    // What a run that was killed left is not of this one.
+    skips::take(&skips_file()?).context("empty the list of skips")?;
+    let result = stages(arguments);
+    let skipped = skips::take(&skips_file()?).context("read the list of skips")?;
+    for line in &skipped {
+        say(&format!("skipped: {line}"));
+    }
+    if skipped.is_empty() && result.is_ok() {
+        say("skipped: nothing");
+    }
+    result
+}
+
+fn stages(arguments: &Arguments) -> Result<()> {
     let wanted = |stage| arguments.only.is_none_or(|only| only == stage);
     stage("prepare", prepare)?;
     if wanted(Stage::Check) {
-        stage("check", check::run)?;
+        stage("check", || check::run(Some(&skips_file()?)))?;
     }
     if wanted(Stage::Test) {
         stage("build", build)?;
@@ -76,7 +94,11 @@ fn test(arguments: &Arguments) -> Result<()> {
     command
         .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .args(["--features", &features])
-        .env("EFD_PYTHON", Installer::new()?.python()?.interpreter());
+        .env("EFD_PYTHON", Installer::new()?.python()?.interpreter())
+        .env(skips::LIST, skips_file()?);
+    if arguments.no_skip {
+        command.env(skips::NO_SKIP, "1");
+    }
     if arguments.long {
         command.envs([
             ("EFD_LONG", "1"),

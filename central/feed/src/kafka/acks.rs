@@ -64,10 +64,14 @@ impl ClientContext for Acks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let mut inbox = self.inbox();
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::Fatal) {
             inbox.fatal = Some(reason.to_owned());
         }
-        inbox.trouble = Some(reason.to_owned());
+        // That all are down is said after why one of them is.
+        if code != Some(RDKafkaErrorCode::AllBrokersDown) || inbox.trouble.is_none() {
+            inbox.trouble = Some(reason.to_owned());
+        }
         self.came.notify_all();
     }
 }

@@ -6,9 +6,11 @@ use efd_shared_model::Schema;
 use serde_json::{Value, json};
 
 use super::{Registry, RegistryError};
+use crate::options::RegistryAddress;
 use crate::wire::SchemaId;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const REASON_CHARS_MAX: usize = 400;
 /// Error code of a registry that takes no schema from anybody at the time (mode READONLY).
 const NOT_PERMITTED: u64 = 42205;
@@ -16,18 +18,22 @@ const NOT_PERMITTED: u64 = 42205;
 #[derive(Debug)]
 pub(crate) struct HttpRegistry {
     agent: ureq::Agent,
-    base: String,
+    address: RegistryAddress,
+}
+
+fn agent(within: Duration) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(within))
+        .http_status_as_error(false)
+        .build();
+    config.into()
 }
 
 impl HttpRegistry {
-    pub(crate) fn new(base: &str) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER_WITHIN))
-            .http_status_as_error(false)
-            .build();
+    pub(crate) fn new(address: &RegistryAddress) -> Self {
         Self {
-            agent: config.into(),
-            base: base.to_owned(),
+            agent: agent(ANSWER_WITHIN),
+            address: address.clone(),
         }
     }
 }
@@ -35,14 +41,18 @@ impl HttpRegistry {
 impl Registry for HttpRegistry {
     fn register(&mut self, subject: &str, schema: &Schema) -> Result<SchemaId, RegistryError> {
         // A subject is a legal topic name and a suffix: nothing in it needs escaping.
-        let address = format!("{}/subjects/{subject}/versions", self.base);
-        let unavailable =
-            |reason: String| RegistryError::Unavailable(format!("POST {address}: {reason}"));
+        let path = format!("/subjects/{subject}/versions");
+        let address = &self.address;
+        let unavailable = |reason: String| {
+            let reason = address.without_login(&reason);
+            RegistryError::Unavailable(format!("POST {address}{path}: {reason}"))
+        };
+        // ureq makes a header of the login in an address.
         let mut answer = self
             .agent
-            .post(&address)
-            .header("Accept", "application/vnd.schemaregistry.v1+json")
-            .content_type("application/vnd.schemaregistry.v1+json")
+            .post(format!("{}{path}", address.expose()))
+            .header("Accept", CONTENT_TYPE)
+            .content_type(CONTENT_TYPE)
             .send(json!({ "schema": schema.text() }).to_string())
             .map_err(|error| unavailable(error.to_string()))?;
         let status = answer.status().as_u16();
@@ -54,6 +64,39 @@ impl Registry for HttpRegistry {
             RegistryError::Unavailable(reason) => unavailable(reason),
             refused @ RegistryError::Refused { .. } => refused,
         })
+    }
+}
+
+/// Asks a registry for its subjects and counts them; else why not.
+pub(crate) fn count_subjects(address: &RegistryAddress, within: Duration) -> Result<usize, String> {
+    let failed = |reason: String| {
+        let reason = address.without_login(&reason);
+        format!("GET {address}/subjects: {reason}")
+    };
+    let mut answer = agent(within)
+        .get(format!("{}/subjects", address.expose()))
+        .header("Accept", CONTENT_TYPE)
+        .call()
+        .map_err(|error| failed(error.to_string()))?;
+    let status = answer.status().as_u16();
+    let body = answer
+        .body_mut()
+        .read_to_string()
+        .map_err(|error| failed(error.to_string()))?;
+    count(status, &body).map_err(failed)
+}
+
+fn count(status: u16, body: &str) -> Result<usize, String> {
+    let begin = || -> String { body.chars().take(REASON_CHARS_MAX).collect() };
+    match status {
+        200 => serde_json::from_str::<Vec<String>>(body)
+            .map(|subjects| subjects.len())
+            .map_err(|_| format!("no list of subjects, so no schema registry: {}", begin())),
+        401 | 403 => Err(format!(
+            "{status}: it asks for a login (`http://user:password@host`) that may read subjects: {}",
+            begin()
+        )),
+        _ => Err(format!("{status}: {}", begin())),
     }
 }
 
@@ -90,7 +133,71 @@ fn judge(subject: &str, status: u16, body: &str) -> Result<SchemaId, RegistryErr
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
+
     use super::*;
+
+    #[test]
+    fn subjects_are_counted() {
+        assert_eq!(count(200, "[]"), Ok(0));
+        assert_eq!(count(200, r#"["a-value","b-value"]"#), Ok(2));
+        for (status, body, wanted) in [
+            (200, "<html>", "no schema registry"),
+            (200, "{}", "no schema registry"),
+            (401, "who are you", "asks for a login"),
+            (404, "", "404"),
+            (503, "later", "503: later"),
+        ] {
+            let error = count(status, body).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    /// Answers one request, and gives what came.
+    fn answer_once(answer: &'static str) -> (String, JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut request, mut buffer) = (String::new(), [0; 4096]);
+            while !request.contains("\r\n\r\n") {
+                let length = stream.read(&mut buffer).unwrap();
+                request.push_str(str::from_utf8(&buffer[..length]).unwrap());
+            }
+            let length = answer.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}"
+            )
+            .unwrap();
+            request
+        });
+        (address, thread)
+    }
+
+    /// The login goes to the registry and nowhere else.
+    #[test]
+    fn a_login_is_sent_and_not_told() {
+        let within = Duration::from_secs(5);
+        let (host, thread) = answer_once("[]");
+        let address = RegistryAddress::from(format!("http://anna:hunter2@{host}").as_str());
+        assert_eq!(count_subjects(&address, within), Ok(0));
+        let request = thread.join().unwrap();
+        // `anna:hunter2`
+        assert!(request.contains("Basic YW5uYTpodW50ZXIy"), "{request}");
+
+        // Nobody listens there any more.
+        let error = count_subjects(&address, within).unwrap_err();
+        let schema = Schema::new("\"long\"");
+        let refused = HttpRegistry::new(&address).register("s", &schema);
+        let error = format!("{error} {}", refused.unwrap_err());
+        assert!(
+            error.contains(&host) && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn answers() {

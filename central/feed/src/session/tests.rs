@@ -1,6 +1,8 @@
 //! A log, a cluster, a registry and a disk in memory; sessions that begin, crash and fail at any step.
 //! The law: the cluster's topics hold the records of the log, each once, in its right topic, in order.
 
+mod saved;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

@@ -89,7 +89,8 @@ fn child() {
         return;
     };
     let env = |name: &str| std::env::var(name).unwrap();
-    let mut options = FeedOptions::new(PathBuf::from(folder), &env(BROKERS), &env(REGISTRY));
+    let mut options =
+        FeedOptions::new(PathBuf::from(folder), &env(BROKERS), env(REGISTRY).as_str());
     options.topic_format =
         efd_central_feed::TopicFormat::new(&format!("{}.{{site}}.{{topic}}", env(TEST))).unwrap();
     options.topics.replication = 1;

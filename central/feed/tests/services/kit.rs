@@ -66,7 +66,7 @@ pub(crate) fn options(services: &Services, test: &str, folder: &Path) -> FeedOpt
     let mut options = FeedOptions::new(
         folder,
         &services.kafka.bootstrap(),
-        &services.registry.url(),
+        services.registry.url().as_str(),
     );
     options.topic_format = TopicFormat::new(&format!("{test}.{{site}}.{{topic}}")).unwrap();
     options.topics.replication = 1;

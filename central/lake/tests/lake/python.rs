@@ -18,8 +18,10 @@ const SCRIPT: &str = include_str!("check.py");
 #[test]
 fn duckdb_and_pandas_read_the_same() {
     let Some(python) = std::env::var_os("EFD_PYTHON") else {
-        println!("skipped: EFD_PYTHON is not set");
-        return;
+        return efd_tests_testkit::skip(
+            "duckdb_and_pandas_read_the_same",
+            &"EFD_PYTHON is not set",
+        );
     };
     let mut world = World::new(11);
     let root = TempDir::new().unwrap();

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use efd_edge_agent::config::{Config, HTTP_PORT};
 use efd_edge_agent::identity::Identity;
 use efd_edge_agent::idl::IdlFolders;
-use efd_edge_agent::run;
 use efd_edge_agent::ship::Endpoint;
-use efd_shared_daemon::clock::ClockReader;
+use efd_edge_agent::{leap, run};
+use efd_shared_daemon::clock::{ClockReader, utc_now};
 use efd_shared_daemon::exit::Exit;
 
 use super::say;
@@ -88,9 +88,15 @@ fn idl(config: &Config) -> Result<String> {
 }
 
 fn clock(config: &Config) -> Result<String> {
-    let state = ClockReader::new(run::leap_table(config)?)?.state();
+    let table = leap::load(config)?;
+    let (expires, days) = (table.expires().date(), leap::days_left(&table, utc_now()));
+    anyhow::ensure!(
+        days >= 0,
+        "the leap-second table expired on {expires}: set time.leap_seconds to a new leap-seconds.list"
+    );
+    let state = ClockReader::new(table)?.state();
     Ok(format!(
-        "{:?}, TAI - UTC = {} s by {:?}, error {:?} ns",
+        "{:?}, TAI - UTC = {} s by {:?}, error {:?} ns, leap-second table good until {expires}",
         state.source, state.tai_offset, state.tai_origin, state.error
     ))
 }

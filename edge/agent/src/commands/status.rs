@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use efd_edge_agent::config::{Config, HTTP_PORT};
+use efd_edge_agent::leap;
 use efd_shared_daemon::exit::Exit;
 use efd_shared_daemon::http::client;
 use serde_json::Value as Json;
@@ -153,6 +154,15 @@ fn complaints(status: &Json) -> Vec<String> {
     complain(
         number("/certificate/days_left") < 30.0,
         "the certificate expires in less than 30 days".into(),
+    );
+    complain(
+        number("/leap_seconds/days_left") < leap::WARN_DAYS as f64,
+        "the leap-second table expires soon: set time.leap_seconds to a new leap-seconds.list"
+            .into(),
+    );
+    complain(
+        number("/samples/oversize") + number("/samples/malformed") > 0.0,
+        "samples too large or too short to be taken".into(),
     );
     complaints
 }

@@ -10,7 +10,7 @@ use efd_shared_model::{
 use efd_shared_store::retention::{Lost, Step, Why, plan};
 use efd_shared_store::{Recovery, SegmentInfo, StoreError};
 
-use super::{CENTRE, Committer, Notice, lane_name};
+use super::{CENTRE, Committer, Notice, lane_name, unread};
 use crate::intake::{named_samples, record_loss};
 
 impl Committer {
@@ -71,11 +71,17 @@ impl Committer {
     }
 
     fn losses(&self, step: &Step, now: UtcNanos) -> Vec<Loss> {
-        let reason = match step.why {
-            Why::UnshippedBytes => LossReason::Untyped,
-            Why::Age | Why::Bytes => LossReason::Evicted,
-        };
         let detail = format!("segment {} of {} bytes", step.segment, step.file_bytes);
+        match step.why {
+            Why::UnshippedBytes => {
+                let segments = self.store.segments();
+                let info = segments.iter().find(|info| info.key == step.segment);
+                let losses = info.map(|info| unread::losses(self.store.reader(), info, &detail));
+                return losses.unwrap_or_default();
+            }
+            Why::Age | Why::Bytes => {}
+        }
+        let reason = LossReason::Evicted;
         let exact = |lost: &Lost| {
             if lost.is_exact {
                 return Some(lost.records_max);
@@ -98,6 +104,33 @@ impl Committer {
             })
             .inspect(|loss| debug_assert!(loss.from <= now.max(loss.until)))
             .collect()
+    }
+
+    /// A block that the store will never take: the fault is ours, and the samples are gone.
+    pub(super) fn name_refused(&mut self, blocks: &[SealedBlock], reason: &str) {
+        let losses: Vec<Loss> = blocks
+            .iter()
+            .map(|block| {
+                let header = block.header();
+                Loss {
+                    epoch: header.id.lane.epoch.to_string(),
+                    lane: header.id.lane.lane.to_string(),
+                    count: i64::from(header.records),
+                    detail: format!("the buffer refused the block: {reason}"),
+                    ..Loss::new(
+                        LossReason::Corrupt,
+                        header.event_time_min,
+                        header.event_time_max.saturating_add(1),
+                    )
+                }
+            })
+            .collect();
+        if let Err(error) = self.name(&losses) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "Naming a loss failed"
+            );
+        }
     }
 
     /// What was found damaged when the buffer was opened.

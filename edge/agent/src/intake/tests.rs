@@ -141,7 +141,7 @@ fn a_sample_becomes_a_record_with_its_stamps() {
 }
 
 #[test]
-fn stamps_that_are_not_plausible_are_filed_by_reception() {
+fn stamps_that_are_not_plausible_are_filed_by_another_clock() {
     for stamp in [
         0.0,
         f64::NAN,
@@ -151,14 +151,30 @@ fn stamps_that_are_not_plausible_are_filed_by_reception() {
         -5.0,
     ] {
         let mut bench = Bench::new();
-        bench.take(&sample(1, stamp, 0));
+        let written = now().saturating_sub(5_000_000);
+        let sources = [
+            (Some(written), (written, EventTimeOrigin::Source)),
+            (None, (now(), EventTimeOrigin::Reception)),
+            // As a writer without a clock stamps.
+            (Some(UtcNanos(0)), (now(), EventTimeOrigin::Reception)),
+        ];
+        for (sequence, (source, _)) in (1..).zip(sources) {
+            let payload = sample(sequence, stamp, 0);
+            let received = Received {
+                payload: &payload,
+                received: now(),
+                source,
+            };
+            let known = bench.known.clone();
+            bench.intake.sample(&known, received, now());
+        }
         let block = bench.block(LaneKind::Events).unwrap();
+        let stamps = block.records().map(|(_, record)| record.stamps);
+        for (stamps, (_, expected)) in stamps.zip(sources) {
+            assert!(stamps.implausible, "{stamp}");
+            assert_eq!((stamps.event_time, stamps.origin), expected);
+        }
         let (_, record) = block.records().next().unwrap();
-        assert!(record.stamps.implausible, "{stamp}");
-        assert_eq!(
-            (record.stamps.event_time, record.stamps.origin),
-            (now(), EventTimeOrigin::Reception)
-        );
         assert!(
             record
                 .datum
@@ -223,6 +239,40 @@ fn what_does_not_fit_is_kept_and_named() {
     let (_, first) = block.records().next().unwrap();
     assert_eq!(Parked::decode(first.datum).unwrap().payload, &whole[..40]);
     assert!(bench.block(LaneKind::Events).is_none());
+}
+
+#[test]
+fn a_sample_that_no_block_takes_is_named() {
+    let large = vec![0; SAMPLE_BYTES_MAX + 1];
+    for (known, reason, topic) in [
+        (true, LossReason::Undecodable, "lsst.sal.Test.logevent_x"),
+        (false, LossReason::Untyped, "Test_logevent_x_0a1b2c3d"),
+    ] {
+        let mut bench = Bench::new();
+        bench.take_as(&binding(known), &large);
+        assert_eq!(bench.intake.counters().oversize, 1);
+        assert!(bench.block(LaneKind::Parked).is_none());
+        let losses = bench.losses();
+        assert_eq!(losses.len(), 1);
+        assert_eq!(
+            (losses[0].reason, &*losses[0].topic, losses[0].count),
+            (reason, topic, 1)
+        );
+        assert_eq!(
+            losses[0].detail,
+            "sample of 8388609 bytes, at most 8388608 are taken"
+        );
+    }
+}
+
+#[test]
+fn the_largest_sample_without_a_type_is_kept_and_read_back() {
+    let mut bench = Bench::new();
+    let large = vec![7; SAMPLE_BYTES_MAX];
+    bench.take_as(&binding(false), &large);
+    let block = bench.block(LaneKind::Parked).unwrap();
+    let (_, record) = block.records().next().unwrap();
+    assert_eq!(Parked::decode(record.datum).unwrap().payload, &large[..]);
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(super) fn key_at(table: &DeTable<'_>, range: &Range<usize>) -> Option<String
 /// Whether a key or a line may carry what must not be shown.
 pub(super) fn is_secret(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
-    ["token", "secret", "password"]
-        .iter()
-        .any(|word| text.contains(word))
+    let words = ["token", "secret", "password"];
+    // A login may stand in an address: `http://user:password@host`.
+    words.iter().any(|word| text.contains(word)) || (text.contains("://") && text.contains('@'))
 }

@@ -216,6 +216,7 @@ fn secrets_are_not_shown() {
         format!("site = 'a'\n[http]\ntoken = ['{token}']"),
         "site = 'a'\n[http]\ntoken = 2202220222022202".to_owned(),
         format!("site = 'a'\n[http]\ntokens = '{token}'"),
+        "site = 'a'\n\nregistri = 'http://anna:hunter2@r:8081'".to_owned(),
     ] {
         let error = refusal(&text, &[], &[]);
         assert!(error.starts_with("edge.toml:3:"), "{error}");

@@ -79,3 +79,34 @@ async fn a_signal_asks() {
     tokio::time::timeout(LONG, stop.asked()).await.unwrap();
     assert_eq!(stop.reason().as_deref(), Some("SIGTERM"));
 }
+
+#[tokio::test]
+async fn a_panic_of_one_stops_all_and_is_told() {
+    let stop = Stop::new();
+    assert_eq!(stop.check(), Ok(()));
+    let thread = std::thread::spawn({
+        let running = stop.register("intake");
+        move || {
+            let _running = running;
+            panic!("on purpose");
+        }
+    });
+    assert!(thread.join().is_err());
+    stop.asked().await;
+    assert_eq!(stop.reason().as_deref(), Some("`intake` ended by a panic"));
+    let name = "intake".to_owned();
+    assert_eq!(stop.check(), Err(Panicked { name }));
+
+    let stop = Stop::new();
+    let task = tokio::spawn({
+        let running = stop.register("ship");
+        async move {
+            let _running = running;
+            tokio::task::yield_now().await;
+            panic!("on purpose");
+        }
+    });
+    assert!(task.await.is_err());
+    stop.asked().await;
+    assert!(stop.check().is_err());
+}

@@ -72,6 +72,28 @@ impl Store {
         }
         Ok((store, recovery))
     }
+
+    /// Gives no position of a lane up to and with `through` any more: they were given, and their file is lost.
+    pub fn skip_through(
+        &mut self,
+        lane: &LaneName,
+        through: Position,
+        now: UtcNanos,
+    ) -> Result<(), StoreError> {
+        // Positions are without gaps within a segment.
+        if let Some(current) = self
+            .lanes
+            .get_mut(lane)
+            .and_then(|lane| lane.current.take())
+        {
+            self.finish(lane, current);
+        }
+        let mut catalogue = self.shared.write();
+        let log = catalogue.lanes.entry(lane.clone()).or_default();
+        log.head = log.head.max(through);
+        drop(catalogue);
+        self.begin_segment(lane, now)
+    }
 }
 
 fn lock(root: &Path) -> Result<Lock, StoreError> {

@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::mem;
 
-use efd_shared_model::{BlockNumber, EpochLane, RangeSet};
+use efd_shared_model::{BlockNumber, EpochId, EpochLane, RangeSet};
 
 use super::{CentreSession, Command, State, Streaming, check_count};
 use crate::frame::{CentreFrame, LaneKey};
@@ -27,31 +27,43 @@ impl CentreSession {
         let key = LaneKey::from(lane);
         let lane = streaming.lanes.entry(key).or_default();
         lane.received.insert(number.0);
+        lane.wanted.remove_range(number.0..=number.0);
         let bytes = lane.appending.remove(&number.0).unwrap_or(0);
         streaming.done_bytes += bytes;
         self.on_ack_due(key, number.0, now);
         self.grant();
     }
 
-    /// The log will not take the block as it came: it is asked for again.
-    pub fn handle_append_failed(&mut self, lane: EpochLane, number: BlockNumber) {
+    /// The log will never take the block as it came: asking again would give the same. An honest edge has no such
+    /// block, and what it has besides comes in its next session.
+    pub fn handle_append_refused(&mut self, lane: EpochLane, number: BlockNumber, reason: String) {
+        let id = lane.block(number);
+        self.close(Violation::BlockRefused { id, reason });
+    }
+
+    /// The log will never take the declarations as they came.
+    pub fn handle_declare_refused(&mut self, epoch: EpochId, reason: String) {
+        self.close(Violation::DeclarationRefused { epoch, reason });
+    }
+
+    /// All that the log has lost of the lane, as often as one likes: what was not yet asked for in this session is.
+    pub fn handle_lost(&mut self, lane: EpochLane, lost: &RangeSet) {
         let State::Streaming(streaming) = &mut self.state else {
             return;
         };
-        let key = LaneKey::from(lane);
-        let lane = streaming.lanes.entry(key).or_default();
-        let Some(bytes) = lane.appending.remove(&number.0) else {
-            return;
-        };
-        streaming.done_bytes += bytes;
-        self.counters.append_failures += 1;
-        let ranges = RangeSet::from_iter([number.0..=number.0]);
-        self.send(CentreFrame::Want { lane: key, ranges });
-        self.grant();
+        let wanted = streaming.lanes.get(&LaneKey::from(lane));
+        let mut news = lost.clone();
+        for range in wanted.into_iter().flat_map(|lane| lane.wanted.iter()) {
+            news.remove_range(range);
+        }
+        self.handle_want(lane, &news);
     }
 
     /// The log lost these, or a consumer needs them again.
     pub fn handle_want(&mut self, lane: EpochLane, ranges: &RangeSet) {
+        if ranges.is_empty() {
+            return;
+        }
         let State::Streaming(streaming) = &mut self.state else {
             return;
         };
@@ -61,6 +73,8 @@ impl CentreSession {
             lane.received.remove_range(range.clone());
             lane.unsent_acks.remove_range(range);
         }
+        lane.wanted.union(ranges);
+        self.counters.blocks_wanted += ranges.member_count();
         streaming.count_acks(key);
         for part in split(ranges) {
             self.send(CentreFrame::Want {

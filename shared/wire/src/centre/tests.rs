@@ -82,6 +82,15 @@ fn commands(centre: &mut CentreSession) -> Vec<Command> {
 }
 
 fn block(edge: EdgeId, key: LaneKey, number: u64, stream: u32) -> ReceivedBlock {
+    check_block(edge, key, number, stream).unwrap()
+}
+
+fn check_block(
+    edge: EdgeId,
+    key: LaneKey,
+    number: u64,
+    stream: u32,
+) -> Result<ReceivedBlock, crate::BlockStreamError> {
     let mut builder = BlockBuilder::new();
     builder
         .datum(StreamNumber(stream))
@@ -100,7 +109,7 @@ fn block(edge: EdgeId, key: LaneKey, number: u64, stream: u32) -> ReceivedBlock 
         .unwrap();
     let mut bytes = Class::Live.header().to_vec();
     bytes.extend_from_slice(sealed.bytes());
-    ReceivedBlock::check(bytes.into()).unwrap()
+    ReceivedBlock::check(bytes.into())
 }
 
 fn ack(key: LaneKey, numbers: &[u64]) -> Command {
@@ -424,8 +433,74 @@ fn want_takes_acks_back() {
         commands(&mut centre).as_slice(),
         [Command::Append { .. }]
     ));
-    centre.handle_append_failed(events.at(EDGE), BlockNumber(4));
-    assert_eq!(commands(&mut centre), [want(RangeSet::from_iter([4..=4]))]);
+}
+
+#[test]
+fn what_the_log_lost_is_asked_for_once_in_a_session() {
+    let mut centre = streaming();
+    let events = lane(LaneKind::Events);
+    let lost = |ranges: &[std::ops::RangeInclusive<u64>]| RangeSet::from_iter(ranges.to_vec());
+    let want = |ranges| {
+        Command::SendFrame(CentreFrame::Want {
+            lane: events,
+            ranges,
+        })
+    };
+    centre.handle_lost(events.at(EDGE), &lost(&[2..=3]));
+    assert_eq!(commands(&mut centre), [want(lost(&[2..=3]))]);
+    centre.handle_lost(events.at(EDGE), &lost(&[2..=3, 7..=7]));
+    assert_eq!(commands(&mut centre), [want(lost(&[7..=7]))]);
+    assert_eq!(centre.counters().blocks_wanted, 3);
+    // It came, and was lost once more.
+    centre.handle_block(block(EDGE, events, 3, 1), at(1));
+    centre.handle_appended(events.at(EDGE), BlockNumber(3), at(1));
+    centre.handle_timeout(at(100));
+    commands(&mut centre);
+    centre.handle_lost(events.at(EDGE), &lost(&[2..=3, 7..=7]));
+    assert_eq!(commands(&mut centre), [want(lost(&[3..=3]))]);
+    assert_eq!(centre.self_check(), None);
+}
+
+#[test]
+fn what_the_log_refuses_ends_the_session() {
+    let mut centre = streaming();
+    let events = lane(LaneKind::Events);
+    centre.handle_block(block(EDGE, events, 4, 1), at(1));
+    commands(&mut centre);
+    centre.handle_append_refused(events.at(EDGE), BlockNumber(4), "too large".into());
+    let reason = violation(&mut centre);
+    assert!(
+        reason.to_string().contains("refuses block") && reason.to_string().ends_with("too large"),
+        "{reason}"
+    );
+    assert_eq!(reason.refuse_code(), RefuseCode::Protocol);
+
+    let mut centre = streaming();
+    centre.handle_declare_refused(EpochId([7; 16]), "declared otherwise".into());
+    assert!(
+        violation(&mut centre)
+            .to_string()
+            .ends_with("declared otherwise")
+    );
+}
+
+/// Range sets and the stores' signed integers have no room for more.
+#[test]
+fn a_block_number_beyond_the_limit_ends_the_session() {
+    use crate::limits::BLOCK_NUMBER_MAX;
+    let events = lane(LaneKind::Events);
+    let largest = block(EDGE, events, BLOCK_NUMBER_MAX, 1);
+    assert_eq!(largest.block().id().number.0, BLOCK_NUMBER_MAX);
+    for number in [BLOCK_NUMBER_MAX + 1, u64::MAX - 1, u64::MAX] {
+        let error = check_block(EDGE, events, number, 1).unwrap_err();
+        let mut centre = streaming();
+        centre.handle_bad_block(error);
+        let text = violation(&mut centre).to_string();
+        assert_eq!(
+            text,
+            format!("block number {number}, at most {BLOCK_NUMBER_MAX} is taken")
+        );
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What every end-to-end test begins and ends with.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod services;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -55,20 +57,11 @@ pub(crate) fn has_sabotage(programs: &Path) -> bool {
     has
 }
 
-/// A folder of the corpus; says so where there is none.
+/// A folder of the corpus; where there is none, the test that asks is skipped, or does without.
 pub(crate) fn corpus(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .unwrap();
-    let corpus =
-        std::env::var_os("EFD_CORPUS").map_or_else(|| root.join("../shared/corpus"), PathBuf::from);
-    let folder = corpus.join(name);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no corpus at {}", folder.display());
-    None
+    // The test runner gives a test's name to its thread.
+    let test = std::thread::current();
+    efd_tests_testkit::corpus(test.name().unwrap_or(name), name)
 }
 
 pub(crate) fn lab_idl() -> PathBuf {
@@ -85,6 +78,7 @@ pub(crate) struct Options {
     pub(crate) edge_sabotage: Vec<String>,
     /// `KEY=VALUE`.
     pub(crate) edge_settings: Vec<String>,
+    pub(crate) central_settings: Vec<String>,
     pub(crate) namespace: Option<Namespace>,
 }
 
@@ -98,6 +92,7 @@ impl Options {
             central_sabotage: Vec::new(),
             edge_sabotage: Vec::new(),
             edge_settings: Vec::new(),
+            central_settings: Vec::new(),
             namespace: None,
         }
     }
@@ -133,6 +128,7 @@ impl Setup {
             edge_idl,
             feed: options.feed.clone(),
             edge_settings: options.edge_settings,
+            central_settings: options.central_settings,
             edge_sabotage: options.edge_sabotage,
             central_sabotage: options.central_sabotage,
             ..RigOptions::new(folder.path(), &programs(), options.idl.clone(), network)
@@ -170,6 +166,23 @@ impl Setup {
             "{}",
             self.rig.sim().unwrap().log().tail(20)
         );
+    }
+
+    /// Whether the centre has acknowledged everything that the edge has, whatever the consumers have taken.
+    pub(crate) fn acknowledged(&self) -> bool {
+        // Three times: the first may have fallen between two stages.
+        (0..3).all(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            let status = self.rig.edge_status().ok();
+            ["/samples/waiting", "/buffer/unacknowledged_blocks"]
+                .iter()
+                .all(|path| {
+                    let number = status
+                        .as_ref()
+                        .and_then(|status| status.pointer(path)?.as_u64());
+                    number == Some(0)
+                })
+        })
     }
 
     pub(crate) fn edge_number(&self, path: &str) -> u64 {
@@ -220,7 +233,15 @@ impl Setup {
         let result = self.compare_values(store);
         println!("{store}: {result}");
         let number = |key: &str| result[key].as_u64().unwrap();
-        for key in ["missing", "duplicate", "unexpected", "mismatched"] {
+        let faults = [
+            "missing",
+            "both",
+            "duplicate",
+            "unexpected",
+            "misnamed",
+            "mismatched",
+        ];
+        for key in faults {
             assert_eq!(number(key), 0, "{key} in {result}");
         }
         assert_eq!(
