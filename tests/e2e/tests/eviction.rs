@@ -17,11 +17,17 @@ const SETTLE: Duration = Duration::from_secs(90);
 /// Retention looks every ten seconds.
 const EVICTION_WITHIN: Duration = Duration::from_secs(40);
 const RATE: u32 = 1500;
-const BYTES_MAX: u64 = 3 << 20;
+const BYTES_MAX: u64 = 6 << 20;
 
-/// A buffer of a few segments.
+/// A buffer of some segments. What an open one has in its WAL counts too, and only closed ones can leave: few commits,
+/// and segments that are soon closed, keep the open ones small beside the limit.
 fn setup(name: &'static str) -> Setup {
-    let settings = ["buffer.bytes_max=3MiB", "buffer.segment_bytes_max=256KiB"];
+    let settings = [
+        "buffer.bytes_max=6MiB",
+        "buffer.segment_bytes_max=256KiB",
+        "buffer.segment_age_max=8s",
+        "commit.within=200ms",
+    ];
     let mut setup = Setup::with(Options {
         edge_settings: settings.map(str::to_owned).to_vec(),
         ..Options::new(name)

@@ -33,7 +33,8 @@ pub fn skip(test: &str, why: &dyn Display) {
 pub fn corpus(test: &str, folder: &str) -> Option<PathBuf> {
     let beside = || {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-        root.unwrap_or_else(|| Path::new(".")).join("../shared/corpus")
+        root.unwrap_or_else(|| Path::new("."))
+            .join("../shared/corpus")
     };
     let path = env::var_os("EFD_CORPUS")
         .map_or_else(beside, PathBuf::from)
