@@ -75,6 +75,11 @@ class Law(unittest.TestCase):
         self.assertEqual(faults([evicted(21, 23, 3)], ALL, BUT_3_TO_5), {"missing": 3, "misnamed": 3})
         self.assertEqual(faults([evicted(3, 5, 3), gap(3, 5)], BUT_3_TO_5), {"lost": 3, "misnamed": 3})
 
+    def test_a_block_that_is_named_again(self):
+        self.assertEqual(faults([evicted(3, 5, 3), evicted(3, 5, 3)], BUT_3_TO_5), {"lost": 3})
+        again = dict(evicted(3, 5, 3), epoch="f")
+        self.assertEqual(faults([evicted(3, 5, 3), again], BUT_3_TO_5), {"lost": 3, "misnamed": 3})
+
     def test_a_block_that_arrived_all_the_same(self):
         self.assertEqual(faults([evicted(3, 5, 3)], [1, 2, 3, *range(6, 11)]), {"lost": 2})
 

@@ -20,7 +20,8 @@ pub struct Account {
     pub unexpected: u64,
     /// Named as lost, and never published: breaks the promise.
     pub misnamed: u64,
-    /// Stored from blocks that are named as lost: in flight when the link broke, and then evicted. A rig that cuts no
+    /// Stored from blocks that are named as lost: in flight when the link broke, and then evicted, or named by an edge that
+    /// was killed before it had removed them. A rig that cuts no
     /// link under traffic, or evicts nothing, has none.
     pub arrived: u64,
     /// The whole object.

@@ -13,9 +13,10 @@
 //! | `evicted`, `corrupt`, `log_retention` | blocks, and how many records are in them | as many are absent from the topics of that lane as are named and did not arrive: the rest is `misnamed` |
 //!
 //! A block that was sent, and whose acknowledgement was lost with the link, is named when it is evicted and arrives all
-//! the same. Its rows are `arrived`: data win over a loss, so this breaks nothing, and it is bounded by what may be in
-//! flight when a link breaks (`ship.in_flight_bytes_max` of the edge). Blocks of which nobody counted the records are
-//! `uncounted`: they make nothing good, and what was in them is `missing`.
+//! the same; so does one that a killed edge had named and not yet removed. Its rows are `arrived`: data win over a loss, so
+//! this breaks nothing, and it is bounded by what may be in flight when a link breaks (`ship.in_flight_bytes_max` of the
+//! edge) and by one segment for each kill. Blocks that are named again count once. Blocks of which nobody counted the
+//! records are `uncounted`: they make nothing good, and what was in them is `missing`.
 
 mod lake;
 #[cfg(test)]
@@ -88,6 +89,8 @@ pub(crate) struct LaneLine {
     pub(crate) arrived: u64,
     /// Blocks whose records nobody counted.
     pub(crate) uncounted: u64,
+    /// Losses that name only what others had named.
+    pub(crate) again: u64,
 }
 
 #[derive(Debug, Default)]
@@ -121,8 +124,11 @@ impl Account {
                 named,
                 arrived,
                 uncounted,
+                again,
             } = line;
-            let line = json!({ "blocks": blocks, "named": named, "arrived": arrived, "uncounted": uncounted });
+            let line = json!({
+                "blocks": blocks, "named": named, "arrived": arrived, "uncounted": uncounted, "again": again,
+            });
             (lane.clone(), line)
         });
         json["lanes"] = lanes.collect::<Map<_, _>>().into();
@@ -213,6 +219,11 @@ impl Evidence {
             }
             let blocks = named.numbers.member_count() - before;
             named.line.blocks += blocks;
+            // Killed between naming and removing, an edge names the same blocks again: they are absent once.
+            if blocks == 0 && before > 0 && loss.last_block > 0 {
+                named.line.again += 1;
+                return;
+            }
             match u64::try_from(loss.count) {
                 Ok(count) => named.line.named += count,
                 Err(_) => named.line.uncounted += blocks.max(1),
@@ -279,6 +290,7 @@ impl Evidence {
             line.named += named.line.named;
             line.arrived += named.line.arrived;
             line.uncounted += named.line.uncounted;
+            line.again += named.line.again;
         }
         account.total = total(&account.topics, &account.lanes);
         account

@@ -32,6 +32,7 @@ pub use skips::{corpus, skip};
 
 /// One line for the person who watches the run, past the capture of the test runner.
 pub(crate) fn say(line: &str) {
-    let written = writeln!(std::io::stderr(), "{line}");
+    // In one write: the test runner's own words come in between.
+    let written = std::io::stderr().write_all(format!("{line}\n").as_bytes());
     debug_assert!(written.is_ok(), "standard error is there");
 }

@@ -192,6 +192,19 @@ fn a_sample_is_named_once() {
     assert_eq!(account.total.misnamed, 3);
 }
 
+/// As an edge does that is killed after it has named a segment and before it has removed it.
+#[test]
+fn a_block_that_is_named_again_counts_once() {
+    let first = || evicted("telemetry", 3, 5, 3);
+    let account = settle(vec![first(), first()], &all_but(3..=5), &all());
+    assert!(account.keeps_the_law(), "{}", account.to_json());
+    assert_eq!(account.lanes["telemetry"].again, 1);
+    let mut other_epoch = first();
+    other_epoch.lane.epoch = "f".into();
+    let account = settle(vec![first(), other_epoch], &all_but(3..=5), &all());
+    assert_eq!(account.total.misnamed, 3);
+}
+
 #[test]
 fn an_evicted_block_that_arrived_is_told_apart() {
     let account = settle(vec![evicted("telemetry", 3, 5, 3)], &all_but(4..=5), &all());
