@@ -6,14 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use efd_central_feed::{Cluster, ask_brokers, ask_registry};
 use efd_shared_daemon::clock::utc_now;
-use efd_shared_daemon::exit::Exit;
-use efd_shared_daemon::http::client;
+use efd_shared_daemon::exit::{Exit, complain, one_line as error_line, say};
 use efd_shared_daemon::identity::ca::{self, Authority, Written};
-use efd_shared_daemon::{config as configuration, exit, logs};
+use efd_shared_daemon::{config as configuration, logs};
 use efd_shared_model::EdgeId;
 use serde_json::Value as Json;
 
 use crate::config::{Config, HTTP_PORT};
+use crate::meters::PROGRAM;
 use crate::{Arguments, CaCommand, Command, run};
 
 const ENVIRONMENT: &str = "EFD_CENTRAL__";
@@ -68,6 +68,9 @@ fn authority(folder: &Path, command: CaCommand) -> Result<Exit> {
             let edge = edge.unwrap_or_else(|| EdgeId(*uuid::Uuid::new_v4().as_bytes()));
             Authority::open(folder)?.issue_edge(folder, &site, edge, days, now)?
         }
+        CaCommand::IssueRescue { site, edge, days } => {
+            Authority::open(folder)?.issue_rescue(folder, &site, edge, days, now)?
+        }
         CaCommand::IssueCentral { name, hosts, days } => {
             Authority::open(folder)?.issue_central(folder, &name.parse()?, &hosts, days, now)?
         }
@@ -115,15 +118,17 @@ fn check(config: &Config) -> Result<Exit> {
             say(&format!("FAIL  {name}: {error:#}"));
         }
     };
-    part("configuration", Ok(format!("edges at {}", config.listen)));
     part(
-        "http",
-        config
-            .http
-            .check(HTTP_PORT)
-            .map(|address| address.listen.to_string())
-            .map_err(Into::into),
+        "configuration",
+        Ok(format!("data in {}", config.path.display())),
     );
+    let http = config.http.check(HTTP_PORT);
+    let runs = http
+        .as_ref()
+        .is_ok_and(|address| address.status(PROGRAM, WITHIN).is_ok());
+    part("edges' port", quic_port(config, runs));
+    let http = http.and_then(|address| address.probe(PROGRAM));
+    part("http", http.map_err(Into::into));
     part(
         "certificate",
         run::credentials(config).map(|credentials| {
@@ -139,6 +144,18 @@ fn check(config: &Config) -> Result<Exit> {
         check_feed(config, &mut part);
     }
     Ok(exit)
+}
+
+/// Whether a centre that starts now could listen for edges; one that `runs` has the port by right.
+fn quic_port(config: &Config, runs: bool) -> Result<String> {
+    let address = config.listen;
+    match std::net::UdpSocket::bind(address) {
+        Ok(_free) => Ok(format!("{address} (UDP)")),
+        Err(error) if runs && error.kind() == std::io::ErrorKind::AddrInUse => {
+            Ok(format!("{address} (UDP), of the {PROGRAM} that runs"))
+        }
+        Err(error) => Err(error).with_context(|| format!("listen on {address} (UDP)")),
+    }
 }
 
 /// Broker and registry are asked, each for a short time.
@@ -169,13 +186,10 @@ fn writable(folder: &Path) -> Result<String> {
 /// `None`: nobody answers, and that has been said.
 fn ask(config: &Config) -> Result<Option<Json>> {
     let address = config.http.check(HTTP_PORT)?;
-    match client::get(address.listen, "/status", address.token.as_ref(), WITHIN) {
-        Ok(reply) => Ok(Some(serde_json::from_slice(&reply.body)?)),
+    match address.status(PROGRAM, WITHIN) {
+        Ok(status) => Ok(Some(status)),
         Err(error) => {
-            complain(&format!(
-                "no answer from efd-central: {}",
-                exit::one_line(&error)
-            ));
+            complain(&format!("no status of {PROGRAM}: {}", error_line(&error)));
             Ok(None)
         }
     }
@@ -223,7 +237,10 @@ fn complaints(status: &Json) -> Vec<String> {
             .filter(|edge| edge["connected"] == false)
             .count()
     });
-    complain(offline > 0, format!("{offline} edges are not connected"));
+    complain(
+        offline > 0,
+        format!("{offline} of the edges seen since the start are not connected"),
+    );
     complain(
         number("/log/room") == 0.0,
         "the log takes nothing; the edges keep their data".into(),
@@ -284,8 +301,8 @@ fn edges(config: &Config, as_json: bool) -> Result<Exit> {
     let edges = status["edges"].as_array().unwrap_or(&empty);
     if !as_json {
         say(&format!(
-            "{:<38}{:<12}{:<11}{:>14}{:>14}{:>16}",
-            "edge", "site", "connected", "live blocks", "fill blocks", "backlog bytes"
+            "{:<38}{:<8}{:<12}{:<11}{:>14}{:>14}{:>16}",
+            "edge", "as", "site", "connected", "live blocks", "fill blocks", "backlog bytes"
         ));
     }
     for edge in edges {
@@ -299,8 +316,9 @@ fn edges(config: &Config, as_json: bool) -> Result<Exit> {
                 .map_or_else(|| edge[key].to_string(), str::to_owned)
         };
         say(&format!(
-            "{:<38}{:<12}{:<11}{:>14}{:>14}{:>16}",
+            "{:<38}{:<8}{:<12}{:<11}{:>14}{:>14}{:>16}",
             text("edge"),
+            text("role"),
             text("site"),
             text("connected"),
             text("blocks_live"),
@@ -309,16 +327,6 @@ fn edges(config: &Config, as_json: bool) -> Result<Exit> {
         ));
     }
     Ok(Exit::Ok)
-}
-
-#[expect(clippy::print_stdout, reason = "a command for people at a terminal")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-#[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
-fn complain(line: &str) {
-    eprintln!("{line}");
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use efd_central_log::{BlockLog, Class as LogClass, LogError, Lost, Partition};
 use efd_shared_daemon::clock::monotonic_now;
+use efd_shared_daemon::identity::ClientRole;
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{EpochId, RangeSet};
 use efd_shared_wire::centre::{Certificate, Command, Known};
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::appender::{Appender, Durable, Request};
 use crate::fleet::Fleet;
+use crate::ingest::Client;
 
 /// Reads of whole blocks that wait for the session machine.
 const BLOCKS_MAX: usize = 64;
@@ -60,7 +62,7 @@ pub(crate) struct Connection {
     shared: Shared,
     quic: quinn::Connection,
     session: CentreSession,
-    certificate: Certificate,
+    client: Client,
     frames: mpsc::Sender<Vec<u8>>,
     replies: mpsc::Sender<Durable>,
     known: mpsc::Sender<Known>,
@@ -68,11 +70,7 @@ pub(crate) struct Connection {
 }
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(
-    shared: Shared,
-    quic: quinn::Connection,
-    certificate: Certificate,
-) -> Result<()> {
+pub(crate) async fn serve(shared: Shared, quic: quinn::Connection, client: Client) -> Result<()> {
     let (send, mut receive) = match quic.accept_bi().await {
         Ok(streams) => streams,
         // `efd-edge check` wants no session.
@@ -83,6 +81,8 @@ pub(crate) async fn serve(
         }
         Err(error) => return Err(error).context("accept the control stream"),
     };
+    let fleet = Arc::clone(&shared.fleet);
+    let _present = fleet.connected(&client, quic.remote_address());
     let (frames, frames_out) = mpsc::channel::<Vec<u8>>(FRAMES_MAX);
     let writer = tokio::spawn(write_frames(send, frames_out));
     let (replies, mut replies_in) = mpsc::channel(REPLIES_MAX);
@@ -94,13 +94,14 @@ pub(crate) async fn serve(
     let reader = tokio::spawn(read_blocks(quic.clone(), blocks));
     let mut room = shared.appender.room();
     let stop = shared.stop.clone();
-    let mut session = CentreSession::new(CentreConfig::default(), certificate.clone(), now());
+    let mut session =
+        CentreSession::new(CentreConfig::default(), client.certificate.clone(), now());
     session.handle_log_state(*room.borrow_and_update());
     let mut connection = Connection {
         shared,
         quic: quic.clone(),
         session,
-        certificate,
+        client,
         frames,
         replies,
         known,
@@ -132,7 +133,8 @@ pub(crate) async fn serve(
         connection.obey().await?;
         if let Some(reason) = gone {
             connection.session.handle_closed();
-            tracing::info!(reason, "Edge disconnected");
+            let Certificate { site, edge } = &connection.client.certificate;
+            tracing::info!(%site, %edge, role = connection.client.role.as_str(), reason, "Edge disconnected");
             break;
         }
         if connection.session.is_closed() {
@@ -241,7 +243,7 @@ impl Connection {
                 Command::Heartbeat(heartbeat) => {
                     self.shared
                         .fleet
-                        .heard(&self.certificate, &heartbeat, &self.quic);
+                        .heard(&self.client, &heartbeat, &self.quic);
                 }
                 Command::Unable {
                     lane,
@@ -251,9 +253,9 @@ impl Connection {
                     self.note_absent(lane, ranges, reason);
                 }
                 Command::Clone { parent, children } => {
-                    self.shared.fleet.cloned(self.certificate.edge);
+                    self.shared.fleet.cloned(&self.client);
                     tracing::error!(
-                        edge = %self.certificate.edge, %parent, ?children,
+                        edge = %self.client.certificate.edge, %parent, ?children,
                         "Two epochs continue one: a disk was cloned or a backup restored. The data of both are kept"
                     );
                 }
@@ -265,7 +267,7 @@ impl Connection {
         }
         self.shared
             .fleet
-            .session(&self.certificate, self.session.counters());
+            .session(&self.client, self.session.counters());
         Ok(())
     }
 
@@ -279,7 +281,7 @@ impl Connection {
             Class::Fill => LogClass::Fill,
         };
         let partition = Partition {
-            site: self.certificate.site.clone(),
+            site: self.client.certificate.site.clone(),
             shard: block.id().lane.lane.shard,
             class,
         };
@@ -319,7 +321,7 @@ impl Connection {
         let (log, known, edge) = (
             Arc::clone(&self.shared.log),
             self.known.clone(),
-            self.certificate.edge,
+            self.client.certificate.edge,
         );
         tokio::task::spawn_blocking(move || {
             let result = known_of(&*log, edge, &epochs, &lanes).unwrap_or_else(|error| {
@@ -340,7 +342,7 @@ impl Connection {
         let (log, lost, edge) = (
             Arc::clone(&self.shared.log),
             self.lost.clone(),
-            self.certificate.edge,
+            self.client.certificate.edge,
         );
         tokio::task::spawn_blocking(move || {
             let found = log.lost(edge).unwrap_or_else(|error| {
@@ -354,6 +356,11 @@ impl Connection {
     }
 
     fn note_absent(&self, lane: EpochLane, ranges: RangeSet, reason: UnableReason) {
+        match self.client.role {
+            ClientRole::Edge => {}
+            // Its copy may be old or a part: what it has not, the edge may still have.
+            ClientRole::Rescue => return,
+        }
         let log = Arc::clone(&self.shared.log);
         tokio::task::spawn_blocking(move || match log.set_absent(lane, &ranges) {
             Ok(absent) if absent.is_empty() => {}

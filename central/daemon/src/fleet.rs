@@ -1,19 +1,45 @@
 //! The edges that speak to us, as `/status`, `/metrics` and `efd-central edges` show them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use efd_shared_daemon::clock::utc_now;
+use efd_shared_daemon::identity::ClientRole;
 use efd_shared_model::{EdgeId, Site, UtcNanos};
 use efd_shared_wire::Violation;
 use efd_shared_wire::centre::{CentreCounters, Certificate};
 use efd_shared_wire::frame::EdgeHeartbeat;
 use serde_json::{Value as Json, json};
 
+use crate::ingest::Client;
+
+/// An edge and its rescuer are two: both may be connected.
+type Key = (EdgeId, ClientRole);
+
+/// While it lives, its session counts.
+#[derive(Debug)]
+pub(crate) struct Present {
+    fleet: Arc<Fleet>,
+    key: Key,
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        if let Some(edge) = self.fleet.edges().get_mut(&self.key) {
+            edge.sessions = edge.sessions.saturating_sub(1);
+        }
+    }
+}
+
+fn key(client: &Client) -> Key {
+    (client.certificate.edge, client.role)
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
-    edges: Mutex<BTreeMap<EdgeId, Edge>>,
+    edges: Mutex<BTreeMap<Key, Edge>>,
     connections: AtomicU64,
     /// Connections that broke the protocol, by what was wrong.
     violations: AtomicU64,
@@ -26,61 +52,65 @@ struct Edge {
     site: Site,
     heard: UtcNanos,
     remote: String,
-    connected: bool,
+    /// Sessions under way: an old one may still be dying.
+    sessions: u32,
     counters: CentreCounters,
     clones: u64,
     heartbeat: Option<EdgeHeartbeat>,
 }
 
 impl Fleet {
-    fn edges(&self) -> MutexGuard<'_, BTreeMap<EdgeId, Edge>> {
+    fn edges(&self) -> MutexGuard<'_, BTreeMap<Key, Edge>> {
         self.edges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn connected(&self, certificate: &Certificate, remote: String) {
+    /// A session begins. A connection that only looks whether we are there is none.
+    pub(crate) fn connected(self: &Arc<Self>, client: &Client, remote: SocketAddr) -> Present {
+        let key = key(client);
+        let Certificate { site, edge } = &client.certificate;
+        tracing::info!(%remote, %site, %edge, role = client.role.as_str(), "Edge connected");
         self.connections.fetch_add(1, Ordering::Relaxed);
         let mut edges = self.edges();
-        let edge = edges.entry(certificate.edge).or_insert_with(|| Edge {
-            site: certificate.site.clone(),
+        let edge = edges.entry(key).or_insert_with(|| Edge {
+            site: client.certificate.site.clone(),
             heard: utc_now(),
             remote: String::new(),
-            connected: true,
+            sessions: 0,
             counters: CentreCounters::default(),
             clones: 0,
             heartbeat: None,
         });
-        edge.connected = true;
-        edge.remote = remote;
+        edge.sessions += 1;
+        edge.remote = remote.to_string();
         edge.heard = utc_now();
-    }
-
-    pub(crate) fn disconnected(&self, certificate: &Certificate) {
-        if let Some(edge) = self.edges().get_mut(&certificate.edge) {
-            edge.connected = false;
+        drop(edges);
+        Present {
+            fleet: Arc::clone(self),
+            key,
         }
     }
 
     pub(crate) fn heard(
         &self,
-        certificate: &Certificate,
+        client: &Client,
         heartbeat: &EdgeHeartbeat,
         quic: &quinn::Connection,
     ) {
-        if let Some(edge) = self.edges().get_mut(&certificate.edge) {
+        if let Some(edge) = self.edges().get_mut(&key(client)) {
             edge.heard = utc_now();
             edge.remote = quic.remote_address().to_string();
             edge.heartbeat = Some(heartbeat.clone());
         }
     }
 
-    pub(crate) fn session(&self, certificate: &Certificate, counters: CentreCounters) {
-        if let Some(edge) = self.edges().get_mut(&certificate.edge) {
+    pub(crate) fn session(&self, client: &Client, counters: CentreCounters) {
+        if let Some(edge) = self.edges().get_mut(&key(client)) {
             edge.counters = counters;
         }
     }
 
-    pub(crate) fn cloned(&self, edge: EdgeId) {
-        if let Some(edge) = self.edges().get_mut(&edge) {
+    pub(crate) fn cloned(&self, client: &Client) {
+        if let Some(edge) = self.edges().get_mut(&key(client)) {
             edge.clones += 1;
         }
     }
@@ -110,10 +140,10 @@ impl Fleet {
         let edges = self.edges();
         edges
             .iter()
-            .map(|(id, edge)| {
+            .map(|((id, role), edge)| {
                 let clock_behind = edge.heartbeat.as_ref().map(|heartbeat| edge.heard.since(heartbeat.clock.utc) as f64 / 1e9);
                 json!({
-                    "edge": id.to_string(), "site": edge.site.as_str(), "connected": edge.connected, "remote": edge.remote,
+                    "edge": id.to_string(), "role": role.as_str(), "site": edge.site.as_str(), "connected": 0 < edge.sessions, "remote": edge.remote,
                     "heard_seconds_ago": now.since(edge.heard) as f64 / 1e9, "clones": edge.clones,
                     "blocks_live": edge.counters.blocks_live, "blocks_fill": edge.counters.blocks_fill,
                     "blocks_duplicate": edge.counters.blocks_duplicate, "blocks_wanted": edge.counters.blocks_wanted, "block_bytes": edge.counters.block_bytes,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use efd_shared_daemon::identity::peer_identity;
+use efd_shared_daemon::identity::{ClientRole, peer_identity};
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_wire::centre::Certificate;
 use quinn::{ServerConfig, TransportConfig};
@@ -81,8 +81,8 @@ async fn greet(incoming: quinn::Incoming, shared: Shared) {
             return;
         }
     };
-    let certificate = match certificate_of(&connection) {
-        Ok(certificate) => certificate,
+    let client = match client_of(&connection) {
+        Ok(client) => client,
         Err(error) => {
             fleet.handshake_refused();
             tracing::warn!(%remote, error = format!("{error:#}"), "Connection refused");
@@ -90,15 +90,22 @@ async fn greet(incoming: quinn::Incoming, shared: Shared) {
             return;
         }
     };
-    fleet.connected(&certificate, remote.to_string());
-    tracing::info!(%remote, site = %certificate.site, edge = %certificate.edge, "Edge connected");
-    if let Err(error) = connection::serve(shared, connection, certificate.clone()).await {
-        tracing::warn!(%remote, edge = %certificate.edge, error = format!("{error:#}"), "Connection ended");
+    let Certificate { site, edge } = &client.certificate;
+    let role = client.role.as_str();
+    tracing::debug!(%remote, %site, %edge, role, "Handshake done");
+    if let Err(error) = connection::serve(shared, connection, client.clone()).await {
+        tracing::warn!(%remote, %edge, role, error = format!("{error:#}"), "Connection ended");
     }
-    fleet.disconnected(&certificate);
 }
 
-fn certificate_of(connection: &quinn::Connection) -> Result<Certificate> {
+/// Who is at the other end, by its certificate.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) certificate: Certificate,
+    pub(crate) role: ClientRole,
+}
+
+fn client_of(connection: &quinn::Connection) -> Result<Client> {
     let identity = connection
         .peer_identity()
         .context("the client showed no certificate")?;
@@ -106,9 +113,10 @@ fn certificate_of(connection: &quinn::Connection) -> Result<Certificate> {
         .downcast::<Vec<rustls_pki_types::CertificateDer<'static>>>()
         .map_err(|_| anyhow::anyhow!("the client's certificate is of an unknown kind"))?;
     let identity = peer_identity(&chain)?;
-    let (site, edge) = identity.edge()?;
-    Ok(Certificate {
-        site: site.clone(),
-        edge,
+    let (site, edge, role) = identity.client()?;
+    let site = site.clone();
+    Ok(Client {
+        certificate: Certificate { site, edge },
+        role,
     })
 }

@@ -72,7 +72,7 @@ enum Command {
     /// The private certificate authority of edges and centre.
     Ca {
         /// Where certificates are.
-        #[arg(long, default_value = "/etc/efd/certificates")]
+        #[arg(global = true, long, default_value = "/etc/efd/certificates")]
         folder: PathBuf,
         #[command(subcommand)]
         command: CaCommand,
@@ -98,6 +98,16 @@ enum CaCommand {
         #[arg(long)]
         edge: Option<EdgeId>,
         #[arg(long, default_value_t = efd_shared_daemon::identity::ca::LEAF_DAYS)]
+        days: u32,
+    },
+    /// Issue a certificate with which `efd-inspect send` ships the buffer of one dead edge, and nothing else.
+    IssueRescue {
+        #[arg(long)]
+        site: Site,
+        /// The dead edge; `efd-inspect ls` on its disk tells.
+        #[arg(long)]
+        edge: EdgeId,
+        #[arg(long, default_value_t = efd_shared_daemon::identity::ca::RESCUE_DAYS)]
         days: u32,
     },
     /// Issue the certificate of a centre.

@@ -7,7 +7,6 @@ use efd_central_feed::StatusReader as FeedStatus;
 use efd_central_log::EmbeddedLog;
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::identity::Credentials;
-use efd_shared_model::time::NANOS_PER_SECOND;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -28,6 +27,9 @@ pub(crate) struct Meters {
     pub(crate) credentials: Arc<Credentials>,
 }
 
+/// As `/status` names us.
+pub(crate) const PROGRAM: &str = "efd-central";
+
 impl std::fmt::Debug for Meters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Meters").finish_non_exhaustive()
@@ -46,7 +48,7 @@ impl Meters {
             .map(|(lane, numbers)| (lane.to_string(), numbers.to_string().into()))
             .collect();
         json!({
-            "version": env!("CARGO_PKG_VERSION"),
+            "program": PROGRAM, "version": env!("CARGO_PKG_VERSION"),
             "ingest": {
                 "connections": self.fleet.connections(),
                 "handshakes_refused": self.fleet.handshakes_refused_count(),
@@ -62,12 +64,8 @@ impl Meters {
             "lake": self.lake.as_ref().map_or(json!({ "state": "off", "behind_blocks": 0 }), LakeStatus::to_json),
             "feed": self.feed.as_ref().map_or(json!({ "state": "off", "behind_blocks": 0 }), feed_json),
             "edges": self.fleet.to_json(),
-            "certificate": { "days_left": self.days_left() },
+            "certificate": { "days_left": self.credentials.facts().days_left(utc_now()) },
         })
-    }
-
-    fn days_left(&self) -> i64 {
-        self.credentials.facts().not_after.since(utc_now()) / (86_400 * NANOS_PER_SECOND)
     }
 }
 

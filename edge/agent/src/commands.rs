@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use efd_edge_agent::config::Config;
 use efd_edge_agent::run::{self, Sabotage};
-use efd_shared_daemon::exit::Exit;
+use efd_shared_daemon::exit::{Exit, complain, say};
 use efd_shared_daemon::{config, logs};
 use efd_shared_types::Registry;
 
@@ -118,14 +118,4 @@ fn idl_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         bail!("no IDL file in {paths:?}");
     }
     Ok(files)
-}
-
-#[expect(clippy::print_stdout, reason = "a command for people at a terminal")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-#[expect(clippy::print_stderr, reason = "a command for people at a terminal")]
-fn complain(line: &str) {
-    eprintln!("{line}");
 }

@@ -14,16 +14,15 @@ mod unread;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
+use efd_edge_ship::{CENTRE, Keeper, Notice, Outcome};
 use efd_shared_daemon::clock::{ClockReader, utc_now};
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::block::Codec;
-use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
-    BlockBuilder, BlockId, BlockNumber, EpochDeclaration, Lane, LaneKind, RangeSet, SealedBlock,
-    UtcNanos,
+    BlockBuilder, BlockNumber, EpochDeclaration, EpochLane, Lane, LaneKind, SealedBlock, UtcNanos,
 };
 use efd_shared_store::retention::Policy;
 use efd_shared_store::{LaneName, Store, StoreError};
@@ -32,7 +31,7 @@ use crate::intake::{Batch, own_streams};
 use crate::meters::Meters;
 use crate::recent::Recent;
 
-pub use epoch::{CENTRE, begin_epoch, held_epochs};
+pub use epoch::begin_epoch;
 
 /// The value of each lane's publishers, kept in the same transaction as its data.
 pub const PUBLISHERS_STATE: &str = "publishers";
@@ -41,35 +40,23 @@ pub const PUBLISHERS_STATE: &str = "publishers";
 pub enum Request {
     /// Its builders come back empty by the spare channel.
     Commit(Batch),
-    Acked {
-        lane: EpochLane,
-        ranges: RangeSet,
-    },
-    Unacked {
-        lane: EpochLane,
-        ranges: RangeSet,
-    },
-    /// Damaged on the disk: its loss is to be named.
-    Unreadable {
-        id: BlockId,
-        reason: String,
-    },
+    Shipped(Outcome),
     /// All batches are in; nothing comes after.
     Finish,
 }
 
-/// What the shipper must know.
-#[derive(Clone, Debug)]
-pub enum Notice {
-    EpochBegun(EpochDeclaration),
-    Durable {
-        block: SealedBlock,
-        committed: UtcNanos,
-    },
-    Removed {
-        lane: EpochLane,
-        ranges: RangeSet,
-    },
+/// How the shipper reaches the store's thread.
+#[derive(Debug)]
+pub struct StoreKeeper(pub SyncSender<Request>);
+
+impl Keeper for StoreKeeper {
+    fn try_keep(&mut self, outcome: Outcome) -> Result<(), Outcome> {
+        match self.0.try_send(Request::Shipped(outcome)) {
+            Err(TrySendError::Full(Request::Shipped(outcome))) => Err(outcome),
+            // After its end nothing is remembered: the centre drops what comes again.
+            Err(_) | Ok(()) => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -128,11 +115,7 @@ impl Committer {
                         tracing::debug!("The intake has ended");
                     }
                 }
-                Ok(Request::Acked { lane, ranges }) => self.store.add_acked(CENTRE, &lane, &ranges),
-                Ok(Request::Unacked { lane, ranges }) => {
-                    self.store.remove_acked(CENTRE, &lane, &ranges)
-                }
-                Ok(Request::Unreadable { id, reason }) => self.name_unreadable(&id, &reason),
+                Ok(Request::Shipped(outcome)) => self.keep(outcome),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Request::Finish) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -155,6 +138,14 @@ impl Committer {
                 error = &error as &dyn std::error::Error,
                 "Closing the buffer failed"
             );
+        }
+    }
+
+    fn keep(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Acked { lane, ranges } => self.store.add_acked(CENTRE, &lane, &ranges),
+            Outcome::Unacked { lane, ranges } => self.store.remove_acked(CENTRE, &lane, &ranges),
+            Outcome::Unreadable { id, reason } => self.name_unreadable(&id, &reason),
         }
     }
 

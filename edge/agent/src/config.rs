@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use efd_edge_ship::Link;
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::units::{ByteRate, ByteSize, Span};
 use efd_shared_model::Site;
@@ -165,6 +166,14 @@ const LEASE_MIN: Duration = Duration::from_millis(500);
 const LEASE_MAX: Duration = Duration::from_secs(9);
 
 impl Config {
+    pub fn link(&self) -> Link {
+        Link {
+            centre: self.centre.clone(),
+            mtu_max: self.ship.mtu_max,
+            window_bytes: self.ship.in_flight_bytes_max.bytes(),
+        }
+    }
+
     pub fn partitions(&self) -> Vec<String> {
         if self.dds.partitions.is_empty() {
             vec![format!("{}.*", self.site)]

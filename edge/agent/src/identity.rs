@@ -8,7 +8,6 @@ use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::identity::{CertificateFiles, CertificateMetrics, Credentials};
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::EdgeId;
-use efd_shared_model::time::NANOS_PER_SECOND;
 
 use crate::config::Config;
 use crate::meters::Meters;
@@ -49,17 +48,8 @@ impl Identity {
         Ok(Arc::new(self.credentials.client_config()?))
     }
 
-    /// The name that the centre's certificate must be valid for: the host that we connect to.
-    pub fn server_name(&self, config: &Config) -> String {
-        let host = config
-            .centre
-            .rsplit_once(':')
-            .map_or(config.centre.as_str(), |(host, _)| host);
-        host.trim_matches(['[', ']']).to_owned()
-    }
-
     pub fn days_left(&self) -> i64 {
-        self.credentials.facts().not_after.since(utc_now()) / (86_400 * NANOS_PER_SECOND)
+        self.credentials.facts().days_left(utc_now())
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::shutdown::Stop;
-use efd_shared_model::time::NANOS_PER_SECOND;
-use efd_shared_model::{LeapTable, UtcNanos};
+use efd_shared_model::LeapTable;
 
 use crate::config::Config;
 use crate::meters::Meters;
@@ -24,21 +23,13 @@ pub fn load(config: &Config) -> Result<LeapTable> {
     LeapTable::parse(&text).with_context(|| format!("parse {}", path.display()))
 }
 
-/// Negative once the table has expired: offsets are then as of its last line, and wrong by a second for each leap
-/// second since.
-pub fn days_left(table: &LeapTable, now: UtcNanos) -> i64 {
-    table
-        .expires()
-        .since(now)
-        .div_euclid(86_400 * NANOS_PER_SECOND)
-}
-
 /// Tells once a day.
 pub fn watch(table: &LeapTable, meters: Arc<Meters>, stop: Stop) {
     let table = table.clone();
     tokio::spawn(async move {
         loop {
-            let days = days_left(&table, utc_now());
+            // Once negative, offsets are as of its last line, and wrong by a second for each leap second since.
+            let days = utc_now().days_until(table.expires());
             meters.leap_table_days.set(days);
             let expires = table.expires().date();
             if days < 0 {
@@ -52,22 +43,4 @@ pub fn watch(table: &LeapTable, meters: Arc<Meters>, stop: Stop) {
             }
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_are_whole_and_negative_after_the_end() {
-        let table = LeapTable::built_in();
-        let at = |seconds: i64| {
-            let moved = table.expires().saturating_add(seconds * NANOS_PER_SECOND);
-            days_left(&table, moved)
-        };
-        assert_eq!(
-            [at(-60 * 86_400), at(-86_399), at(0), at(1)],
-            [60, 0, 0, -1]
-        );
-    }
 }

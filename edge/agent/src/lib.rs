@@ -27,4 +27,3 @@ pub mod publishers;
 pub mod recent;
 pub mod restore;
 pub mod run;
-pub mod ship;

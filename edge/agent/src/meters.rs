@@ -1,12 +1,15 @@
 //! What the daemon counts: one set of numbers for `/metrics`, `/status` and the log.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use efd_edge_dds::RingCounters;
-use efd_shared_model::{ClockState, LossReason, SealedBlock, UtcNanos};
+use efd_edge_ship::{LinkError, Observer};
+use efd_shared_model::{ClockState, LossReason, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_store::Store;
-use efd_shared_wire::edge::EdgeCounters;
+use efd_shared_wire::edge::{Disconnect, EdgeCounters};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -16,6 +19,9 @@ use serde_json::{Value as Json, json};
 
 use crate::intake::IntakeCounters;
 use crate::ledger::{LossesOfTheDay, Rate};
+
+/// As `/status` names us.
+pub const PROGRAM: &str = "efd-edge";
 
 /// Gauges that follow another thread's counters.
 type Count = Gauge<u64, AtomicU64>;
@@ -55,8 +61,8 @@ pub struct Meters {
     buffer_bytes: Count,
     segments: Count,
     // The link.
-    pub link_failures: Counter,
-    pub blocks_unreadable: Counter,
+    link_failures: Counter,
+    blocks_unreadable: Counter,
     streaming: Gauge<i64, AtomicI64>,
     unacked_blocks: Count,
     blocks_live: Count,
@@ -272,7 +278,9 @@ impl Meters {
 
     pub fn observe_store(&self, store: &Store, destination: &str) {
         let (segments, acked) = (store.segments(), store.acked(destination));
-        let (mut held, mut records, mut bytes, mut since) = (0, 0.0, 0.0, i64::MAX);
+        let (mut held, mut records, mut bytes) = (0, 0.0, 0.0);
+        // Of each lane, in the first segment that has one.
+        let mut oldest = BTreeMap::new();
         for segment in &segments {
             for (lane, contents) in segment
                 .contents
@@ -282,19 +290,20 @@ impl Meters {
             {
                 held += contents.records;
                 let has = acked.get(lane);
-                let missing: u64 = contents
+                let unacked: RangeSet = contents
                     .numbers
                     .iter()
                     .flat_map(|range| {
                         has.map_or_else(|| vec![range.clone()], |has| has.missing(range.clone()))
                     })
-                    .map(|range| range.end() - range.start() + 1)
-                    .sum();
-                if missing > 0 {
+                    .collect();
+                let missing = unacked.member_count();
+                if let Some(first) = unacked.iter().next() {
+                    let place = (&segment.key, *first.start());
+                    oldest.entry(*lane).or_insert(place);
                     let part = missing as f64 / contents.blocks.max(1) as f64;
                     records += part * contents.records as f64;
                     bytes += part * contents.stored_bytes as f64;
-                    since = since.min(segment.created.0);
                 }
             }
         }
@@ -304,16 +313,13 @@ impl Meters {
         self.held_records.set(held);
         self.unacked_records.set(records as u64);
         self.unacked_bytes.set(bytes as u64);
-        self.unacked_since
-            .store(if since == i64::MAX { 0 } else { since }, Ordering::Relaxed);
-    }
-
-    pub fn observe_session(&self, streaming: bool, counters: EdgeCounters, unacked_blocks: u64) {
-        self.streaming.set(streaming.into());
-        self.unacked_blocks.set(unacked_blocks);
-        self.blocks_live.set(counters.blocks_live);
-        self.blocks_fill.set(counters.blocks_fill);
-        self.sent_bytes.set(counters.block_bytes);
+        let committed = oldest.iter().filter_map(|(lane, (key, number))| {
+            let one = RangeSet::from_iter([*number..=*number]);
+            // What cannot be looked up is told by other means.
+            store.tally(key, lane, &one).ok()?.committed_first
+        });
+        let since = committed.min().unwrap_or(UtcNanos(0));
+        self.unacked_since.store(since.0, Ordering::Relaxed);
     }
 
     pub fn committed(&self, blocks: &[SealedBlock], began: UtcNanos, ended: UtcNanos) {
@@ -345,8 +351,10 @@ impl Meters {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn oldest_unacked_age_ns(&self) -> u64 {
+    /// Of when the store was looked at last; 0 where the session has everything acknowledged since.
+    fn oldest_unacked_age_ns(&self) -> u64 {
         match self.unacked_since.load(Ordering::Relaxed) {
+            _ if self.unacked_blocks.get() == 0 => 0,
             0 => 0,
             since => efd_shared_daemon::clock::utc_now()
                 .since(UtcNanos(since))
@@ -354,7 +362,10 @@ impl Meters {
         }
     }
 
-    pub fn backlog_bytes(&self) -> u64 {
+    fn backlog_bytes(&self) -> u64 {
+        if self.unacked_blocks.get() == 0 {
+            return 0;
+        }
         self.unacked_bytes.get()
     }
 
@@ -402,7 +413,32 @@ impl Meters {
             },
             "certificate": { "days_left": self.certificate_days.get() },
             "leap_seconds": { "days_left": self.leap_table_days.get() },
-            "version": env!("CARGO_PKG_VERSION"),
+            "program": PROGRAM, "version": env!("CARGO_PKG_VERSION"),
         })
+    }
+}
+
+impl Observer for Meters {
+    fn session(&self, streaming: bool, counters: EdgeCounters, unacked_blocks: u64) {
+        self.streaming.set(streaming.into());
+        self.unacked_blocks.set(unacked_blocks);
+        self.blocks_live.set(counters.blocks_live);
+        self.blocks_fill.set(counters.blocks_fill);
+        self.sent_bytes.set(counters.block_bytes);
+    }
+
+    fn backlog(&self) -> (Duration, u64) {
+        let age = Duration::from_nanos(self.oldest_unacked_age_ns());
+        (age, self.backlog_bytes())
+    }
+
+    fn closed(&self, _error: &LinkError) {
+        self.link_failures.inc();
+    }
+
+    fn disconnected(&self, _reason: &Disconnect) {}
+
+    fn block_unreadable(&self) {
+        self.blocks_unreadable.inc();
     }
 }

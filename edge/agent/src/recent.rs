@@ -1,9 +1,11 @@
 //! Blocks just committed, so that shipping the present does not read the disk.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use efd_shared_model::{BlockId, SealedBlock};
+use efd_edge_ship::{Source, SourceError};
+use efd_shared_model::{BlockId, EpochId, Schema, SealedBlock, StreamDeclaration, StreamNumber};
+use efd_shared_store::Reader;
 
 #[derive(Debug)]
 pub struct Recent {
@@ -51,5 +53,30 @@ impl Recent {
 
     pub fn get(&self, id: &BlockId) -> Option<SealedBlock> {
         self.blocks().by_id.get(id).cloned()
+    }
+}
+
+/// The buffer, with what was just committed at hand.
+#[derive(Debug)]
+pub struct RecentFirst {
+    pub recent: Arc<Recent>,
+    pub reader: Reader,
+}
+
+impl Source for RecentFirst {
+    fn block(&mut self, id: &BlockId) -> Result<SealedBlock, SourceError> {
+        match self.recent.get(id) {
+            Some(block) => Ok(block),
+            None => Source::block(&mut self.reader, id),
+        }
+    }
+
+    fn streams(
+        &mut self,
+        epoch: EpochId,
+        first: StreamNumber,
+        through: StreamNumber,
+    ) -> Result<Vec<(StreamDeclaration, Schema)>, SourceError> {
+        Source::streams(&mut self.reader, epoch, first, through)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use efd_edge_dds::{DomainConfig, Multicast, Ring, RingLimits};
+use efd_edge_ship::{CENTRE, Endpoint, Notice, Observer, Shipper, held_epochs};
 use efd_shared_daemon::clock::{ClockReader, Notifier, utc_now};
 use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
 use efd_shared_daemon::identity::CertificateMetrics;
@@ -20,16 +21,15 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use crate::bus::{BUS, Bus, BusNotice};
-use crate::commit::{CENTRE, CommitOptions, Committer, Notice, begin_epoch, held_epochs};
+use crate::commit::{CommitOptions, Committer, StoreKeeper, begin_epoch};
 use crate::config::{Config, FillOrder, HTTP_PORT};
 use crate::identity::Identity;
 use crate::idl::IdlFolders;
 use crate::intake::{Batch, Intake};
 use crate::meters::Meters;
 use crate::pipeline::{BATCHES, CommitPolicy, Pipeline};
-use crate::recent::Recent;
+use crate::recent::{Recent, RecentFirst};
 use crate::restore::restore_publishers;
-use crate::ship::{Endpoint, Shipper};
 
 /// Blocks just committed that are kept in memory for shipping.
 const RECENT_BYTES: usize = 16 << 20;
@@ -184,21 +184,14 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         epoch_declared: false,
     };
     let shipper = Shipper {
-        endpoint: Endpoint::new(
-            identity.tls()?,
-            config.centre.clone(),
-            identity.server_name(config),
-            config.ship.mtu_max,
-            config.ship.in_flight_bytes_max.bytes(),
-        )?,
+        endpoint: Endpoint::new(identity.tls()?, &config.link())?,
         config: edge_config(config, &identity),
         held,
         notices: notices_in,
-        requests: requests.clone(),
-        reader,
-        recent,
+        keeper: Box::new(StoreKeeper(requests.clone())),
+        source: RecentFirst { recent, reader },
         clock,
-        meters: Arc::clone(&meters),
+        observer: Arc::clone(&meters) as Arc<dyn Observer>,
         stop: stop.clone(),
     };
     let shipping = runtime.spawn(shipper.run(uuid::Uuid::new_v4().as_u64_pair().0));

@@ -1,6 +1,7 @@
 //! How a binary ends: its exit code, and an error told as a chain.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// What a command found. The numbers are part of the interface.
@@ -50,6 +51,18 @@ pub fn one_line(error: &(dyn Error + 'static)) -> String {
 }
 
 const CAUSES_MAX: usize = 16;
+
+/// A line on standard output, for a command at a terminal. Ends the program where whoever read it has had enough (`| head`).
+pub fn say(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(Exit::Ok as i32);
+    }
+}
+
+/// A line on standard error. Where that is closed, nobody wants it.
+pub fn complain(line: &str) {
+    let _unread = writeln!(std::io::stderr(), "{line}").is_err();
+}
 
 /// For `main`: prints the error on standard error and gives the exit code.
 pub fn finish<E: Into<Box<dyn Error>>>(outcome: Result<Exit, E>) -> ExitCode {

@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use crate::secret::{Secret, SecretError};
 use crate::shutdown::Stop;
 
+mod ask;
 pub mod client;
 mod listener;
 mod readiness;
@@ -85,7 +86,7 @@ pub enum HttpError {
 }
 
 impl HttpConfig {
-    /// What a daemon's `check` calls: everything that can be known without opening a socket.
+    /// Everything that can be known without opening a socket.
     pub fn check(&self, default_port: u16) -> Result<HttpAddress, HttpError> {
         let Self {
             listen,
@@ -107,6 +108,15 @@ impl HttpConfig {
             listen: address,
             token,
         })
+    }
+}
+
+fn listen_error(address: SocketAddr, source: io::Error) -> HttpError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "of a list that may grow")]
+    match source.kind() {
+        io::ErrorKind::AddrInUse => HttpError::InUse { address },
+        io::ErrorKind::AddrNotAvailable => HttpError::NotHere { address },
+        _ => HttpError::Listen { address, source },
     }
 }
 
@@ -149,17 +159,9 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 impl HttpServer {
     pub async fn bind(address: &HttpAddress) -> Result<Self, HttpError> {
         let HttpAddress { listen, token } = address;
-        let listen_error = |source: io::Error| {
-            let address = *listen;
-            #[expect(clippy::wildcard_enum_match_arm, reason = "of a list that may grow")]
-            match source.kind() {
-                io::ErrorKind::AddrInUse => HttpError::InUse { address },
-                io::ErrorKind::AddrNotAvailable => HttpError::NotHere { address },
-                _ => HttpError::Listen { address, source },
-            }
-        };
-        let listener = TcpListener::bind(listen).await.map_err(listen_error)?;
-        let bound = listener.local_addr().map_err(listen_error)?;
+        let failed = |source| listen_error(*listen, source);
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
         Ok(Self {
             listener,
             address: bound,

@@ -1,8 +1,9 @@
 //! Certificates: who a peer is, and how the two sides come to believe it.
 //!
 //! A certificate carries exactly one URI of ours as a subject alternative name: `efd://<site>/<edge uuid>` for an
-//! edge, `efd://central/<name>` for the centre. Both are issued by one private CA ([`ca`]). An edge's certificate
-//! serves TLS clients only, the centre's serves TLS servers only, and each side also checks the URI of the other.
+//! edge, `efd://<site>/<edge uuid>/rescue` for whoever ships a dead edge's buffer in its place, `efd://central/<name>`
+//! for the centre. All are issued by one private CA ([`ca`]). An edge's and a rescuer's certificates serve TLS clients
+//! only, the centre's serves TLS servers only, and each side also checks the URI of the other.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,13 +29,44 @@ pub use tls::{ALPN, CertificateFiles, Credentials, CredentialsError};
 /// The host part of the centre's URI, and so a name that no site may have.
 pub const CENTRAL: &str = "central";
 
+/// The last part of a rescuer's URI, and the first of its files' names; so a name that no site may have.
+pub const RESCUE: &str = "rescue";
+
 const SCHEME: &str = "efd://";
 
 /// Who a certificate speaks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CertificateIdentity {
-    Edge { site: Site, edge: EdgeId },
-    Central { name: CentralName },
+    Edge {
+        site: Site,
+        edge: EdgeId,
+    },
+    /// Ships what that edge has left behind; may do nothing else in its name.
+    Rescue {
+        site: Site,
+        edge: EdgeId,
+    },
+    Central {
+        name: CentralName,
+    },
+}
+
+/// As what a client speaks for its edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClientRole {
+    /// It is the edge.
+    Edge,
+    /// It has a copy of the edge's buffer, perhaps an old one or a part.
+    Rescue,
+}
+
+impl ClientRole {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Rescue => "rescue",
+        }
+    }
 }
 
 /// The name of a centre: what a [`Site`] may be, with dots too, 1 to 64 characters.
@@ -81,7 +113,7 @@ pub enum IdentityError {
     #[error("the certificate names both {0} and {1}")]
     TwoUris(String, String),
     #[error(
-        "`{0}` is not `{SCHEME}<site>/<edge uuid>` or `{SCHEME}{CENTRAL}/<name>`, in lower case"
+        "`{0}` is not `{SCHEME}<site>/<edge uuid>`, that with `/{RESCUE}`, or `{SCHEME}{CENTRAL}/<name>`, in lower case"
     )]
     Uri(String),
     #[error(
@@ -97,6 +129,7 @@ impl fmt::Display for CertificateIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Edge { site, edge } => write!(f, "{SCHEME}{site}/{edge}"),
+            Self::Rescue { site, edge } => write!(f, "{SCHEME}{site}/{edge}/{RESCUE}"),
             Self::Central { name } => write!(f, "{SCHEME}{CENTRAL}/{name}"),
         }
     }
@@ -115,9 +148,19 @@ impl FromStr for CertificateIdentity {
                 name: path.parse()?,
             }
         } else {
-            Self::Edge {
-                site: host.parse().map_err(|_| bad())?,
-                edge: path.parse().map_err(|_| bad())?,
+            let site = host.parse().map_err(|_| bad())?;
+            match path
+                .strip_suffix(RESCUE)
+                .and_then(|it| it.strip_suffix('/'))
+            {
+                Some(edge) => Self::Rescue {
+                    site,
+                    edge: edge.parse().map_err(|_| bad())?,
+                },
+                None => Self::Edge {
+                    site,
+                    edge: path.parse().map_err(|_| bad())?,
+                },
             }
         };
         // A UUID has several spellings; one identity has one.
@@ -134,10 +177,24 @@ impl CertificateIdentity {
     pub fn edge(&self) -> Result<(&Site, EdgeId), IdentityError> {
         match self {
             Self::Edge { site, edge } => Ok((site, *edge)),
-            Self::Central { .. } => Err(IdentityError::Kind {
-                found: self.to_string(),
-                needed: "an edge",
-            }),
+            Self::Rescue { .. } | Self::Central { .. } => Err(self.is_not("an edge")),
+        }
+    }
+
+    /// The site and the id of the edge whose buffer is rescued.
+    pub fn rescue(&self) -> Result<(&Site, EdgeId), IdentityError> {
+        match self {
+            Self::Rescue { site, edge } => Ok((site, *edge)),
+            Self::Edge { .. } | Self::Central { .. } => Err(self.is_not("a rescue")),
+        }
+    }
+
+    /// For which edge of which site a client speaks, and as what.
+    pub fn client(&self) -> Result<(&Site, EdgeId, ClientRole), IdentityError> {
+        match self {
+            Self::Edge { site, edge } => Ok((site, *edge, ClientRole::Edge)),
+            Self::Rescue { site, edge } => Ok((site, *edge, ClientRole::Rescue)),
+            Self::Central { .. } => Err(self.is_not("an edge or a rescue")),
         }
     }
 
@@ -145,10 +202,14 @@ impl CertificateIdentity {
     pub fn central(&self) -> Result<&CentralName, IdentityError> {
         match self {
             Self::Central { name } => Ok(name),
-            Self::Edge { .. } => Err(IdentityError::Kind {
-                found: self.to_string(),
-                needed: "a centre",
-            }),
+            Self::Edge { .. } | Self::Rescue { .. } => Err(self.is_not("a centre")),
+        }
+    }
+
+    fn is_not(&self, needed: &'static str) -> IdentityError {
+        IdentityError::Kind {
+            found: self.to_string(),
+            needed,
         }
     }
 }
@@ -194,7 +255,7 @@ impl CertificateFacts {
 
     /// Whole days left at `now`, rounded down; negative once it has expired.
     pub fn days_left(&self, now: UtcNanos) -> i64 {
-        expiry::days_between(now, self.not_after)
+        now.days_until(self.not_after)
     }
 }
 

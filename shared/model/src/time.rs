@@ -44,6 +44,13 @@ impl UtcNanos {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Whole days from here to `later`, rounded down: negative from the first nanosecond after it.
+    pub fn days_until(self, later: Self) -> i64 {
+        later
+            .since(self)
+            .div_euclid(SECONDS_PER_DAY * NANOS_PER_SECOND)
+    }
+
     /// The day as `2026-11-24`, for folder names.
     pub fn date(self) -> String {
         let (year, month, day) = civil_from_days(self.day());
@@ -111,6 +118,22 @@ mod tests {
         check(951_782_400_000_000_001, "2000-02-29T00:00:00.000000001Z");
         check(i64::MAX, "2262-04-11T23:47:16.854775807Z");
         assert_eq!(UtcNanos(1_795_399_261_112_196_079).date(), "2026-11-23");
+    }
+
+    #[test]
+    fn days_are_whole_and_negative_after_the_end() {
+        let end = UtcNanos(1_795_399_261_112_196_079);
+        let day = SECONDS_PER_DAY * NANOS_PER_SECOND;
+        for (before, days) in [
+            (60 * day, 60),
+            (day - 1, 0),
+            (0, 0),
+            (-1, -1),
+            (-day, -1),
+            (-day - 1, -2),
+        ] {
+            assert_eq!(end.saturating_sub(before).days_until(end), days, "{before}");
+        }
     }
 
     #[test]

@@ -6,12 +6,13 @@ use anyhow::{Context as _, Result};
 use efd_edge_agent::config::{Config, HTTP_PORT};
 use efd_edge_agent::identity::Identity;
 use efd_edge_agent::idl::IdlFolders;
-use efd_edge_agent::ship::Endpoint;
+use efd_edge_agent::meters::PROGRAM;
 use efd_edge_agent::{leap, run};
+use efd_edge_ship::Endpoint;
 use efd_shared_daemon::clock::{ClockReader, utc_now};
-use efd_shared_daemon::exit::Exit;
+use efd_shared_daemon::exit::{Exit, say};
 
-use super::say;
+use super::status::clock_words;
 
 const LINK_WITHIN: Duration = Duration::from_secs(10);
 
@@ -29,14 +30,9 @@ pub(super) fn run(config: &Config, offline: bool) -> Result<Exit> {
         "configuration",
         Ok(format!("site {}, centre {}", config.site, config.centre)),
     );
-    part(
-        "http",
-        config
-            .http
-            .check(HTTP_PORT)
-            .map(|address| address.listen.to_string())
-            .map_err(Into::into),
-    );
+    let http = config.http.check(HTTP_PORT);
+    let http = http.and_then(|address| address.probe(PROGRAM));
+    part("http", http.map_err(Into::into));
     let identity = Identity::load(config);
     match &identity {
         Ok(identity) => part(
@@ -50,11 +46,19 @@ pub(super) fn run(config: &Config, offline: bool) -> Result<Exit> {
         Err(error) => part("certificate", Err(anyhow::anyhow!("{error:#}"))),
     }
     part("buffer", buffer(config));
-    part("idl", idl(config));
+    match idl(config) {
+        Ok(text) => part("idl", Ok(text)),
+        // The edge keeps what has no type, and takes files that appear.
+        Err(error) => say(&format!(
+            "look  idl: {error:#}; samples wait in the buffer until IDL files are there"
+        )),
+    }
     part("clock", clock(config));
     part("dds", dds(config));
-    if let (Ok(identity), false) = (&identity, offline) {
-        part("link", link(config, identity));
+    match (&identity, offline) {
+        (Ok(identity), false) => part("link", link(config, identity)),
+        (Err(_), false) => say("skip  link: without a certificate the centre takes nobody"),
+        (_, true) => say("skip  link: --offline"),
     }
     Ok(exit)
 }
@@ -83,21 +87,39 @@ fn idl(config: &Config) -> Result<String> {
         folders.registry().topics().count(),
         folders.registry().errors().count(),
     );
-    anyhow::ensure!(topics > 0, "no SAL topic in {:?}", config.dds.idl);
+    if topics == 0 {
+        let shown = config
+            .dds
+            .idl
+            .iter()
+            .map(|folder| folder.display().to_string());
+        let folders = shown.collect::<Vec<_>>().join(", ");
+        anyhow::bail!(
+            "no SAL topic in {folders}, {errors} errors (`efd-edge schema {folders}` shows them)"
+        );
+    }
     Ok(format!("{topics} SAL topics, {errors} errors"))
 }
 
 fn clock(config: &Config) -> Result<String> {
     let table = leap::load(config)?;
-    let (expires, days) = (table.expires().date(), leap::days_left(&table, utc_now()));
+    let (expires, days) = (
+        table.expires().date(),
+        utc_now().days_until(table.expires()),
+    );
     anyhow::ensure!(
         days >= 0,
         "the leap-second table expired on {expires}: set time.leap_seconds to a new leap-seconds.list"
     );
     let state = ClockReader::new(table)?.state();
     Ok(format!(
-        "{:?}, TAI - UTC = {} s by {:?}, error {:?} ns, leap-second table good until {expires}",
-        state.source, state.tai_offset, state.tai_origin, state.error
+        "{}, TAI - UTC = {} s by {:?}, leap-second table good until {expires}",
+        clock_words(
+            &format!("{:?}", state.source),
+            state.error.map(|ns| ns as f64 / 1e9)
+        ),
+        state.tai_offset,
+        state.tai_origin
     ))
 }
 
@@ -115,23 +137,26 @@ fn link(config: &Config, identity: &Identity) -> Result<String> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let window = config.ship.in_flight_bytes_max.bytes();
-        let (tls, name) = (identity.tls()?, identity.server_name(config));
-        let endpoint = Endpoint::new(
-            tls,
-            config.centre.clone(),
-            name,
-            config.ship.mtu_max,
-            window,
-        )?;
+        let endpoint = Endpoint::new(identity.tls()?, &config.link())?;
         let remote = tokio::time::timeout(LINK_WITHIN, endpoint.probe())
             .await
-            .with_context(|| {
-                format!(
-                    "no answer from {} within {LINK_WITHIN:?}: does UDP pass?",
+            .map_err(|_elapsed| {
+                anyhow::anyhow!(
+                    "no answer from {} within {LINK_WITHIN:?}: is efd-central running there, and does UDP pass?",
                     config.centre
                 )
-            })??;
+            })?
+            .map_err(|error| {
+                let is_refusal = error.is_refusal();
+                let error = anyhow::Error::new(error);
+                if is_refusal {
+                    error.context(
+                        "edge and centre must have certificates of one CA (the same ca.crt), and the centre's must name the host in `centre`",
+                    )
+                } else {
+                    error
+                }
+            })?;
         Ok(format!("the centre answers at {remote}"))
     })
 }

@@ -5,27 +5,21 @@ use std::time::Duration;
 use anyhow::Result;
 use efd_edge_agent::config::{Config, HTTP_PORT};
 use efd_edge_agent::leap;
-use efd_shared_daemon::exit::Exit;
-use efd_shared_daemon::http::client;
+use efd_edge_agent::meters::PROGRAM;
+use efd_shared_daemon::exit::{Exit, complain, one_line, say};
 use serde_json::Value as Json;
-
-use super::{complain, say};
 
 const WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) fn run(config: &Config, as_json: bool) -> Result<Exit> {
     let address = config.http.check(HTTP_PORT)?;
-    let reply = match client::get(address.listen, "/status", address.token.as_ref(), WITHIN) {
-        Ok(reply) => reply,
+    let status = match address.status(PROGRAM, WITHIN) {
+        Ok(status) => status,
         Err(error) => {
-            complain(&format!(
-                "no answer from efd-edge: {}",
-                efd_shared_daemon::exit::one_line(&error)
-            ));
+            complain(&format!("no status of {PROGRAM}: {}", one_line(&error)));
             return Ok(Exit::Failed);
         }
     };
-    let status: Json = serde_json::from_slice(&reply.body)?;
     if as_json {
         say(&status.to_string());
     } else {
@@ -55,6 +49,8 @@ fn print(status: &Json) {
             },
         )
     };
+    let number = |path: &str| status.pointer(path).and_then(Json::as_f64);
+    let bytes = |path: &str| number(path).map_or_else(|| "?".to_owned(), bytes_words);
     say(&format!(
         "edge {} at {}, version {}",
         text("/edge"),
@@ -68,7 +64,7 @@ fn print(status: &Json) {
         text("/bus/untyped_topics")
     ));
     say(&format!(
-        "samples {} received, {} recorded, {} repeated, {} parked, {} undecodable, {} dropped",
+        "samples since the start: {} received, {} recorded, {} repeated, {} parked without a type, {} undecodable, {} dropped",
         text("/samples/received"),
         text("/samples/recorded"),
         text("/samples/duplicates"),
@@ -77,23 +73,23 @@ fn print(status: &Json) {
         text("/samples/dropped")
     ));
     say(&format!(
-        "buffer  {} of {} bytes in {} segments, {} blocks not acknowledged ({} bytes); {} left without a link",
-        text("/buffer/bytes"),
-        text("/buffer/bytes_max"),
+        "buffer  {} of {} in {} segments, {} blocks not acknowledged ({}){}",
+        bytes("/buffer/bytes"),
+        bytes("/buffer/bytes_max"),
         text("/buffer/segments"),
         text("/buffer/unacknowledged_blocks"),
-        text("/buffer/backlog_bytes"),
-        status
-            .pointer("/buffer/hours_left")
-            .and_then(Json::as_f64)
-            .map_or_else(|| "?".to_owned(), |hours| format!("{hours:.1} h"))
+        bytes("/buffer/backlog_bytes"),
+        number("/buffer/hours_left").map_or_else(String::new, |hours| format!(
+            "; without a link it would last {}",
+            span_words(hours)
+        ))
     ));
     say(&format!(
-        "link    {} to {}, {} failures, oldest unacknowledged {} s",
+        "link    {} to {}, {} failures, oldest not acknowledged {:.1} s",
         text("/link/state"),
         text("/link/centre"),
         text("/link/failures"),
-        text("/link/oldest_unacknowledged_seconds")
+        number("/link/oldest_unacknowledged_seconds").unwrap_or(0.0)
     ));
     let losses = status["losses_of_last_day"].as_object();
     let losses: Vec<String> = losses
@@ -110,9 +106,8 @@ fn print(status: &Json) {
         }
     ));
     say(&format!(
-        "clock   {}, error {} s, TAI - UTC = {} s from {}",
-        text("/clock/source"),
-        text("/clock/error_seconds"),
+        "clock   {}, TAI - UTC = {} s from {}",
+        clock_words(&text("/clock/source"), number("/clock/error_seconds")),
         text("/clock/tai_minus_utc"),
         text("/clock/tai_from")
     ));
@@ -122,6 +117,37 @@ fn print(status: &Json) {
     ));
 }
 
+/// `at most 0.3 ms off`.
+pub(super) fn clock_words(source: &str, error_seconds: Option<f64>) -> String {
+    match error_seconds {
+        None => format!("{source}, nobody knows how far off"),
+        Some(error) if error < 1.0 => format!("{source}, at most {:.3} ms off", error * 1e3),
+        Some(error) => format!("{source}, at most {error:.0} s off"),
+    }
+}
+
+fn bytes_words(bytes: f64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (bytes, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(unit > 0);
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+fn span_words(hours: f64) -> String {
+    if hours < 48.0 {
+        format!("{hours:.1} h")
+    } else {
+        format!("{:.0} days", hours / 24.0)
+    }
+}
+
+/// A clock that is further off makes stamps that cannot be compared with others'.
+const CLOCK_ERROR_MAX_SECONDS: f64 = 0.1;
+
 /// What needs a look.
 fn complaints(status: &Json) -> Vec<String> {
     let number = |path: &str| status.pointer(path).and_then(Json::as_f64).unwrap_or(0.0);
@@ -129,7 +155,7 @@ fn complaints(status: &Json) -> Vec<String> {
     let mut complain = |bad: bool, text: String| bad.then(|| complaints.push(text));
     complain(
         status.pointer("/link/state").and_then(Json::as_str) != Some("streaming"),
-        "the link is down; data wait in the buffer".into(),
+        "the link is down: data wait in the buffer".into(),
     );
     complain(
         number("/bus/writers") == 0.0,
@@ -159,6 +185,13 @@ fn complaints(status: &Json) -> Vec<String> {
         number("/leap_seconds/days_left") < leap::WARN_DAYS as f64,
         "the leap-second table expires soon: set time.leap_seconds to a new leap-seconds.list"
             .into(),
+    );
+    let error = status
+        .pointer("/clock/error_seconds")
+        .and_then(Json::as_f64);
+    complain(
+        error.is_none_or(|error| CLOCK_ERROR_MAX_SECONDS < error),
+        "the clock is not disciplined: run chrony or another NTP client".into(),
     );
     complain(
         number("/samples/oversize") + number("/samples/malformed") > 0.0,

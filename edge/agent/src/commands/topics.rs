@@ -10,10 +10,8 @@ use efd_edge_agent::partitions::Patterns;
 use efd_edge_agent::run;
 use efd_edge_dds::{DiscoveryEvent, Participant, WriterInfo};
 use efd_shared_daemon::clock::monotonic_now;
-use efd_shared_daemon::exit::Exit;
+use efd_shared_daemon::exit::{Exit, say};
 use serde_json::json;
-
-use super::say;
 
 pub(super) fn run(config: &Config, seconds: u64, as_json: bool) -> Result<Exit> {
     let mut folders = IdlFolders::new(config.dds.idl.clone());

@@ -1,17 +1,12 @@
-//! What the buffer holds when it is opened, epoch by epoch; and the new epoch that begins.
+//! The new epoch that begins when the buffer is opened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use efd_edge_ship::head;
 use efd_shared_model::epoch::Parent;
 use efd_shared_model::ids::EpochLane;
-use efd_shared_model::{
-    BlockNumber, ClockState, EdgeId, EpochDeclaration, EpochId, RangeSet, Site, StreamNumber,
-};
+use efd_shared_model::{ClockState, EdgeId, EpochDeclaration, EpochId, Site};
 use efd_shared_store::{Acked, Reader, StoreError};
-use efd_shared_wire::edge::{HeldEpoch, HeldLane};
-
-/// The destination whose acknowledgements count. There will be a second one.
-pub const CENTRE: &str = "centre";
 
 /// The epoch of this start. Its parent is the newest one of the buffer, with how far each lane was durable.
 pub fn begin_epoch(
@@ -58,50 +53,4 @@ fn newest(epochs: Vec<EpochDeclaration>) -> Option<EpochDeclaration> {
 fn lanes_of(reader: &Reader, acked: &Acked, epoch: EpochId) -> BTreeSet<EpochLane> {
     let known = reader.logs().into_iter().chain(acked.keys().copied());
     known.filter(|lane| lane.epoch == epoch).collect()
-}
-
-fn head(reader: &Reader, acked: &Acked, lane: &EpochLane) -> BlockNumber {
-    let held = reader.numbers(lane).last().unwrap_or(0);
-    BlockNumber(held.max(acked.get(lane).and_then(RangeSet::last).unwrap_or(0)))
-}
-
-/// What the shipper begins with: every epoch of which a lane that is shipped still holds something.
-pub fn held_epochs(reader: &mut Reader, acked: &Acked) -> Result<Vec<HeldEpoch>, StoreError> {
-    let mut lanes: BTreeMap<EpochId, Vec<HeldLane>> = BTreeMap::new();
-    for lane in reader
-        .logs()
-        .into_iter()
-        .filter(|lane| lane.lane.kind.is_shipped())
-    {
-        lanes.entry(lane.epoch).or_default().push(HeldLane {
-            lane: lane.lane,
-            head: head(reader, acked, &lane),
-            held: reader.numbers(&lane),
-            acked: acked.get(&lane).cloned().unwrap_or_default(),
-        });
-    }
-    let declarations: BTreeMap<EpochId, EpochDeclaration> = reader
-        .epochs()?
-        .into_iter()
-        .map(|declaration| (declaration.epoch, declaration))
-        .collect();
-    let mut held = Vec::new();
-    for (epoch, lanes) in lanes {
-        let Some(declaration) = declarations.get(&epoch) else {
-            continue;
-        };
-        let streams = reader.streams(epoch)?;
-        let numbers: RangeSet = streams
-            .iter()
-            .map(|s| u64::from(s.number.0)..=u64::from(s.number.0))
-            .collect();
-        let streams_through = StreamNumber(u32::try_from(numbers.through()).unwrap_or(u32::MAX));
-        held.push(HeldEpoch {
-            declaration: declaration.clone(),
-            streams_through,
-            lanes,
-        });
-    }
-    held.sort_by_key(|epoch| epoch.declaration.began.utc);
-    Ok(held)
 }

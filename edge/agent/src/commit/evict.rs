@@ -10,7 +10,9 @@ use efd_shared_model::{
 use efd_shared_store::retention::{Lost, Step, Why, plan};
 use efd_shared_store::{Recovery, SegmentInfo, StoreError};
 
-use super::{CENTRE, Committer, Notice, lane_name, unread};
+use efd_edge_ship::{CENTRE, Notice};
+
+use super::{Committer, lane_name, unread};
 use crate::intake::{named_samples, record_loss};
 
 impl Committer {

@@ -21,13 +21,16 @@ use rustls_pki_types::ServerName;
 use time::OffsetDateTime;
 
 use super::pem::{self, PemError};
-use super::{CENTRAL, CentralName, CertificateIdentity, hex};
+use super::{CENTRAL, CentralName, CertificateIdentity, RESCUE, hex};
 
 /// Life of a CA where none is stated: 10 years.
 pub const CA_DAYS: u32 = 3_650;
 
 /// Life of a certificate where none is stated: a year.
 pub const LEAF_DAYS: u32 = 365;
+
+/// Life of a rescuer's certificate where none is stated: a rescue is done, or begun again.
+pub const RESCUE_DAYS: u32 = 7;
 
 /// A century.
 pub const DAYS_MAX: u32 = 36_500;
@@ -42,11 +45,11 @@ pub const CA_KEY_FILE: &str = "ca.key";
 
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
-    #[error("{} exists and is not overwritten; move it away, or write elsewhere", path.display())]
+    #[error("{} exists and is not overwritten; move it away, or write elsewhere with --folder", path.display())]
     Exists { path: PathBuf },
     #[error("write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
-    #[error("open the CA in {}; `efd-central ca` makes one", dir.display())]
+    #[error("open the CA in {}; `efd-central ca init` makes one", dir.display())]
     Open {
         dir: PathBuf,
         #[source]
@@ -64,8 +67,8 @@ pub enum CaError {
         ca_ends: String,
         days_max: i64,
     },
-    #[error("`{CENTRAL}` is the centre's name in certificates; name the site otherwise")]
-    ReservedSite,
+    #[error("`{site}` has another meaning in certificates; name the site otherwise")]
+    ReservedSite { site: Site },
     #[error(
         "`{host}` is not a DNS name or an IP address; state what edges connect to, without a port"
     )]
@@ -165,9 +168,7 @@ impl Authority {
         days: u32,
         now: UtcNanos,
     ) -> Result<Written, CaError> {
-        if site.as_str() == CENTRAL {
-            return Err(CaError::ReservedSite);
-        }
+        check_site(site)?;
         let leaf = Leaf {
             identity: CertificateIdentity::Edge {
                 site: site.clone(),
@@ -176,6 +177,28 @@ impl Authority {
             hosts: Vec::new(),
             usage: ExtendedKeyUsagePurpose::ClientAuth,
             stem: format!("{site}-{edge}"),
+        };
+        self.issue(dir, leaf, days, now)
+    }
+
+    /// Issues the certificate that ships the buffer of one dead edge, as `rescue-<site>-<edge>.crt` and `.key` in `dir`.
+    pub fn issue_rescue(
+        &self,
+        dir: &Path,
+        site: &Site,
+        edge: EdgeId,
+        days: u32,
+        now: UtcNanos,
+    ) -> Result<Written, CaError> {
+        check_site(site)?;
+        let leaf = Leaf {
+            identity: CertificateIdentity::Rescue {
+                site: site.clone(),
+                edge,
+            },
+            hosts: Vec::new(),
+            usage: ExtendedKeyUsagePurpose::ClientAuth,
+            stem: format!("{RESCUE}-{site}-{edge}"),
         };
         self.issue(dir, leaf, days, now)
     }
@@ -264,6 +287,13 @@ struct Leaf {
     usage: ExtendedKeyUsagePurpose,
     /// File name without its ending.
     stem: String,
+}
+
+fn check_site(site: &Site) -> Result<(), CaError> {
+    if [CENTRAL, RESCUE].contains(&site.as_str()) {
+        return Err(CaError::ReservedSite { site: site.clone() });
+    }
+    Ok(())
 }
 
 fn host_name(host: &str) -> Result<SanType, CaError> {

@@ -10,10 +10,6 @@ use prometheus_client::registry::Registry;
 
 const DAY: i64 = 86_400 * NANOS_PER_SECOND;
 
-pub(super) fn days_between(now: UtcNanos, not_after: UtcNanos) -> i64 {
-    not_after.since(now).div_euclid(DAY)
-}
-
 /// How near the end of a certificate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExpiryLevel {

@@ -14,7 +14,7 @@ pub enum FolderError {
         source: std::io::Error,
     },
     #[error(
-        "{} has no `{prefix}*.crt`; issue one with `efd-central ca`, and copy its .crt and .key, and {CA_CERTIFICATE_FILE}, there",
+        "{} has no `{prefix}*.crt`; issue one with `efd-central ca` (issue-central, issue-edge, issue-rescue), and copy its .crt and .key, and {CA_CERTIFICATE_FILE}, there",
         folder.display()
     )]
     None { folder: PathBuf, prefix: String },
@@ -36,7 +36,7 @@ impl CertificateFiles {
                 .file_name()
                 .to_string_lossy()
                 .into_owned();
-            if name.starts_with(prefix) && name.ends_with(".crt") {
+            if name.starts_with(prefix) && name.ends_with(".crt") && name != CA_CERTIFICATE_FILE {
                 names.push(name);
             }
         }

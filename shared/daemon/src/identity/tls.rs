@@ -27,7 +27,7 @@ use crate::{clock, exit};
 
 mod verify;
 
-use verify::{CentralOnly, EdgesOnly, OwnCertificate};
+use verify::{CentralOnly, ClientsOnly, OwnCertificate};
 
 /// The protocol that both sides must name.
 pub const ALPN: &[u8] = b"efd/1";
@@ -95,7 +95,7 @@ pub struct Credentials {
 pub(super) struct Loaded {
     facts: CertificateFacts,
     own: Arc<CertifiedKey>,
-    edges: Arc<dyn ClientCertVerifier>,
+    clients: Arc<dyn ClientCertVerifier>,
     centres: Arc<WebPkiServerVerifier>,
 }
 
@@ -129,13 +129,13 @@ impl Credentials {
         ExposedKey::find(&self.files.key)
     }
 
-    /// The centre's side: asks for the certificate of an edge. Fails where our own is not a centre's.
+    /// The centre's side: asks for the certificate of an edge or a rescue. Fails where our own is not a centre's.
     pub fn server_config(self: &Arc<Self>) -> Result<ServerConfig, CredentialsError> {
         self.own_kind(|identity| identity.central().map(|_| ()))?;
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CredentialsError::Tls)?
-            .with_client_cert_verifier(Arc::new(EdgesOnly(Arc::clone(self))))
+            .with_client_cert_verifier(Arc::new(ClientsOnly(Arc::clone(self))))
             .with_cert_resolver(Arc::new(OwnCertificate(Arc::clone(self))));
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -143,10 +143,10 @@ impl Credentials {
         Ok(config)
     }
 
-    /// The edge's side: shows its certificate, and asks for a centre's under the name that it connects to.
-    /// Fails where our own is not an edge's.
+    /// The edge's or rescuer's side: shows its certificate, and asks for a centre's under the name that it connects to.
+    /// Fails where our own is a centre's.
     pub fn client_config(self: &Arc<Self>) -> Result<ClientConfig, CredentialsError> {
-        self.own_kind(|identity| identity.edge().map(|_| ()))?;
+        self.own_kind(|identity| identity.client().map(|_| ()))?;
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CredentialsError::Tls)?
@@ -294,7 +294,7 @@ impl Loaded {
                 certificate: certificate.clone(),
                 key: key.clone(),
             })?;
-        let edges =
+        let clients =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider))
                 .clear_root_hint_subjects()
                 .build()
@@ -306,7 +306,7 @@ impl Loaded {
         let loaded = Self {
             facts,
             own: Arc::new(own),
-            edges,
+            clients,
             centres,
         };
         loaded
@@ -331,8 +331,8 @@ impl Loaded {
             UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
         let (own, intermediates) = (self.own.end_entity_cert()?, &self.own.cert[1..]);
         match self.facts.identity {
-            CertificateIdentity::Edge { .. } => {
-                self.edges.verify_client_cert(own, intermediates, at)?;
+            CertificateIdentity::Edge { .. } | CertificateIdentity::Rescue { .. } => {
+                self.clients.verify_client_cert(own, intermediates, at)?;
             }
             CertificateIdentity::Central { .. } => verify_server_cert_signed_by_trust_anchor(
                 &ParsedCertificate::try_from(own)?,

@@ -34,11 +34,11 @@ impl ResolvesClientCert for OwnCertificate {
     }
 }
 
-/// Of our CA, good now, for TLS clients, and an edge's.
+/// Of our CA, good now, for TLS clients, and an edge's or a rescue's.
 #[derive(Debug)]
-pub(super) struct EdgesOnly(pub(super) Arc<Credentials>);
+pub(super) struct ClientsOnly(pub(super) Arc<Credentials>);
 
-impl ClientCertVerifier for EdgesOnly {
+impl ClientCertVerifier for ClientsOnly {
     /// None: an edge has one certificate and needs no hint, and the CA may change.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
@@ -52,9 +52,9 @@ impl ClientCertVerifier for EdgesOnly {
     ) -> Result<ClientCertVerified, Error> {
         let current = self.0.current();
         let verified = current
-            .edges
+            .clients
             .verify_client_cert(end_entity, intermediates, now)?;
-        check_identity(end_entity, |identity| identity.edge().map(|_| ()))?;
+        check_identity(end_entity, |identity| identity.client().map(|_| ()))?;
         Ok(verified)
     }
 
@@ -66,7 +66,7 @@ impl ClientCertVerifier for EdgesOnly {
     ) -> Result<HandshakeSignatureValid, Error> {
         let current = self.0.current();
         current
-            .edges
+            .clients
             .verify_tls12_signature(message, certificate, signed)
     }
 
@@ -78,12 +78,12 @@ impl ClientCertVerifier for EdgesOnly {
     ) -> Result<HandshakeSignatureValid, Error> {
         let current = self.0.current();
         current
-            .edges
+            .clients
             .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.current().edges.supported_verify_schemes()
+        self.0.current().clients.supported_verify_schemes()
     }
 }
 

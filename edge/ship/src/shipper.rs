@@ -1,38 +1,81 @@
-//! Ships durable blocks to the centre: ferries between the store's notices, quinn and the session machine, which decides.
+//! Ferries between notices, quinn and the session machine, which decides.
 //!
 //! Nothing in the loop waits for the link: frames and blocks go out by tasks of their own, bounded by the machine's window.
 
-mod endpoint;
-
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use efd_shared_daemon::clock::{ClockReader, monotonic_now, utc_now};
+use efd_shared_daemon::exit::chain;
 use efd_shared_daemon::shutdown::Stop;
-use efd_shared_model::{BlockId, EpochId, Schema, SealedBlock, StreamDeclaration, StreamNumber};
-use efd_shared_store::{Reader, StoreError};
+use efd_shared_model::{
+    BlockId, EpochDeclaration, EpochId, EpochLane, RangeSet, Schema, SealedBlock,
+    StreamDeclaration, StreamNumber, UtcNanos,
+};
 use efd_shared_wire::codec::FrameBuffer;
-use efd_shared_wire::edge::{Attempt, CONTROL_PRIORITY, Command, Durable, HeldEpoch};
+use efd_shared_wire::edge::{
+    Attempt, CONTROL_PRIORITY, Command, Disconnect, Durable, EdgeCounters, HeldEpoch,
+};
 use efd_shared_wire::frame::{CentreFrame, EdgeFrame};
 use efd_shared_wire::{Class, EdgeConfig, EdgeSession, Moment};
 use tokio::sync::mpsc;
 
-use crate::commit::{Notice, Request};
-use crate::meters::Meters;
-use crate::recent::Recent;
-
-pub use endpoint::{Endpoint, EndpointError};
+use crate::endpoint::{Endpoint, LinkError};
+use crate::source::Source;
 
 /// Blocks being read or written to the link at once.
 const SENDING_MAX: usize = 64;
 const EVENTS_MAX: usize = 4096;
-const FRAMES_MAX: usize = 1024;
+pub(crate) const FRAMES_MAX: usize = 1024;
+
+/// What the shipper must know of the source.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    EpochBegun(EpochDeclaration),
+    Durable {
+        block: SealedBlock,
+        committed: UtcNanos,
+    },
+    Removed {
+        lane: EpochLane,
+        ranges: RangeSet,
+    },
+}
+
+/// What the owner of the source should remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Durable at the centre.
+    Acked { lane: EpochLane, ranges: RangeSet },
+    /// The centre has them no longer.
+    Unacked { lane: EpochLane, ranges: RangeSet },
+    /// Damaged: its loss is to be named.
+    Unreadable { id: BlockId, reason: String },
+}
+
+/// Who remembers [`Outcome`]s.
+pub trait Keeper: Send + fmt::Debug {
+    /// Gives it back where there is no room now; asked again with the next event.
+    fn try_keep(&mut self, outcome: Outcome) -> Result<(), Outcome>;
+}
+
+/// Who watches.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// After every event.
+    fn session(&self, streaming: bool, counters: EdgeCounters, unacked_blocks: u64);
+    /// Age of the oldest block not acknowledged, bytes not acknowledged; for the heartbeat.
+    fn backlog(&self) -> (Duration, u64);
+    fn closed(&self, error: &LinkError);
+    fn disconnected(&self, reason: &Disconnect);
+    fn block_unreadable(&self);
+}
 
 /// What happens to the shipper: the whole list.
 #[derive(Debug)]
-enum Event {
+pub(crate) enum Event {
     Notice(Option<Notice>),
     Connected {
         attempt: Attempt,
@@ -41,7 +84,7 @@ enum Event {
     },
     Closed {
         attempt: Attempt,
-        reason: String,
+        error: LinkError,
     },
     Control {
         attempt: Attempt,
@@ -67,20 +110,19 @@ enum Event {
 
 /// What the shipper works with.
 #[derive(Debug)]
-pub struct Shipper {
+pub struct Shipper<S> {
     pub endpoint: Endpoint,
     pub config: EdgeConfig,
     pub held: Vec<HeldEpoch>,
     pub notices: mpsc::Receiver<Notice>,
-    pub requests: std::sync::mpsc::SyncSender<Request>,
-    pub reader: Reader,
-    pub recent: Arc<Recent>,
+    pub keeper: Box<dyn Keeper>,
+    pub source: S,
     pub clock: ClockReader,
-    pub meters: Arc<Meters>,
+    pub observer: Arc<dyn Observer>,
     pub stop: Stop,
 }
 
-impl Shipper {
+impl<S: Source> Shipper<S> {
     /// Until a stop is asked for, and then until the notices end.
     pub async fn run(self, seed: u64) {
         let Self {
@@ -88,22 +130,20 @@ impl Shipper {
             config,
             held,
             mut notices,
-            requests,
-            reader,
-            recent,
+            keeper,
+            source,
             clock,
-            meters,
+            observer,
             stop,
         } = self;
         let _running = stop.register("ship");
         let (events, mut events_in) = mpsc::channel(EVENTS_MAX);
         let (disk, disk_requests) = mpsc::channel(SENDING_MAX * 2);
-        let disk_thread = DiskReader {
-            reader,
-            recent,
+        let disk_reader = DiskReader {
+            source,
             events: events.clone(),
         };
-        tokio::task::spawn_blocking(move || disk_thread.run(disk_requests));
+        tokio::task::spawn_blocking(move || disk_reader.run(disk_requests));
         let mut session = EdgeSession::new(config, seed, now());
         session.handle_start(held, now());
         let mut loop_ = Loop {
@@ -111,13 +151,13 @@ impl Shipper {
             endpoint,
             events,
             disk,
-            requests,
+            keeper,
             clock,
-            meters,
+            observer,
             link: None,
             buffer: FrameBuffer::new(),
             sending: 0,
-            unsent: VecDeque::new(),
+            unkept: VecDeque::new(),
             stopping: false,
         };
         loop_.obey();
@@ -143,7 +183,7 @@ impl Shipper {
     }
 }
 
-struct Link {
+struct Connected {
     attempt: Attempt,
     connection: quinn::Connection,
     frames: mpsc::Sender<Vec<u8>>,
@@ -154,14 +194,14 @@ struct Loop {
     endpoint: Endpoint,
     events: mpsc::Sender<Event>,
     disk: mpsc::Sender<DiskRequest>,
-    requests: std::sync::mpsc::SyncSender<Request>,
+    keeper: Box<dyn Keeper>,
     clock: ClockReader,
-    meters: Arc<Meters>,
-    link: Option<Link>,
+    observer: Arc<dyn Observer>,
+    link: Option<Connected>,
     buffer: FrameBuffer,
     sending: usize,
-    /// Acknowledgements that the store's thread had no room for.
-    unsent: VecDeque<Request>,
+    /// What the keeper had no room for.
+    unkept: VecDeque<Outcome>,
     stopping: bool,
 }
 
@@ -197,16 +237,17 @@ impl Loop {
             } => {
                 tracing::info!(remote = %connection.remote_address(), "Connected to the centre");
                 self.buffer = FrameBuffer::new();
-                self.link = Some(Link {
+                self.link = Some(Connected {
                     attempt,
                     connection,
                     frames,
                 });
                 self.session.handle_connected(attempt, now);
             }
-            Event::Closed { attempt, reason } => {
+            Event::Closed { attempt, error } => {
+                self.observer.closed(&error);
+                let reason = chain(&error);
                 tracing::warn!(reason, "Connection to the centre ended");
-                self.meters.link_failures.inc();
                 if self
                     .link
                     .as_ref()
@@ -220,10 +261,10 @@ impl Loop {
             Event::BlockRead { id, bytes } => self.session.handle_block_sent(id, bytes),
             Event::BlockUnreadable { id, reason } => {
                 self.sending -= 1;
-                self.meters.blocks_unreadable.inc();
+                self.observer.block_unreadable();
                 tracing::error!(block = %id, reason, "A block of the buffer cannot be read");
                 self.session.handle_block_unreadable(id);
-                self.unsent.push_back(Request::Unreadable { id, reason });
+                self.unkept.push_back(Outcome::Unreadable { id, reason });
             }
             Event::BlockDone => self.sending -= 1,
             Event::StreamsRead { epoch, streams } => {
@@ -258,15 +299,13 @@ impl Loop {
 
     /// Carries out what the session asks for. Holds it back where too much is under way.
     fn obey(&mut self) {
-        while let Some(request) = self.unsent.pop_front() {
-            if let Err(std::sync::mpsc::TrySendError::Full(request)) =
-                self.requests.try_send(request)
-            {
-                self.unsent.push_front(request);
+        while let Some(outcome) = self.unkept.pop_front() {
+            if let Err(outcome) = self.keeper.try_keep(outcome) {
+                self.unkept.push_front(outcome);
                 break;
             }
         }
-        while self.sending < SENDING_MAX && self.unsent.len() < FRAMES_MAX {
+        while self.sending < SENDING_MAX && self.unkept.len() < FRAMES_MAX {
             let Some(command) = self.session.poll_command(now()) else {
                 return;
             };
@@ -279,8 +318,7 @@ impl Loop {
             Command::Connect { attempt } => self.endpoint.connect(attempt, self.events.clone()),
             Command::SendFrame(frame) => self.send_frame(&frame),
             Command::SendHeartbeat(vitals) => {
-                let age = Duration::from_nanos(self.meters.oldest_unacked_age_ns());
-                let bytes = self.meters.backlog_bytes();
+                let (age, bytes) = self.observer.backlog();
                 self.send_frame(&vitals.frame(self.clock.state(), age, bytes));
             }
             Command::ReadStreams {
@@ -308,13 +346,14 @@ impl Loop {
                 });
             }
             Command::PersistAcks { lane, ranges } => {
-                self.unsent.push_back(Request::Acked { lane, ranges })
+                self.unkept.push_back(Outcome::Acked { lane, ranges })
             }
             Command::PersistUnacks { lane, ranges } => {
-                self.unsent.push_back(Request::Unacked { lane, ranges })
+                self.unkept.push_back(Outcome::Unacked { lane, ranges })
             }
             Command::Disconnect { reason } => {
                 tracing::warn!(%reason, "Disconnecting");
+                self.observer.disconnected(&reason);
                 if let Some(link) = self.link.take() {
                     link.connection
                         .close(1u32.into(), reason.to_string().as_bytes());
@@ -345,7 +384,7 @@ impl Loop {
 
     fn observe(&self) {
         let streaming = self.session.is_streaming();
-        self.meters.observe_session(
+        self.observer.session(
             streaming,
             self.session.counters(),
             self.session.vitals().unacked_blocks,
@@ -353,7 +392,7 @@ impl Loop {
     }
 }
 
-fn age_ns(committed: efd_shared_model::UtcNanos) -> u64 {
+fn age_ns(committed: UtcNanos) -> u64 {
     const PLAUSIBLE: std::ops::Range<i64> = 0..60_000_000_000;
     let age = utc_now().since(committed);
     if PLAUSIBLE.contains(&age) {
@@ -378,14 +417,13 @@ enum DiskRequest {
     },
 }
 
-/// Reads the buffer for the shipper, on a thread that may block.
-struct DiskReader {
-    reader: Reader,
-    recent: Arc<Recent>,
+/// Reads the source for the shipper, on a thread that may block.
+struct DiskReader<S> {
+    source: S,
     events: mpsc::Sender<Event>,
 }
 
-impl DiskReader {
+impl<S: Source> DiskReader<S> {
     fn run(mut self, mut requests: mpsc::Receiver<DiskRequest>) {
         while let Some(request) = requests.blocking_recv() {
             let event = match request {
@@ -394,7 +432,7 @@ impl DiskReader {
                     class,
                     priority,
                     connection,
-                } => match self.block(&id) {
+                } => match self.source.block(&id) {
                     Ok(block) => {
                         let bytes = block.bytes().len() as u64;
                         let events = self.events.clone();
@@ -406,16 +444,19 @@ impl DiskReader {
                         });
                         Event::BlockRead { id, bytes }
                     }
-                    Err(reason) => Event::BlockUnreadable { id, reason },
+                    Err(error) => Event::BlockUnreadable {
+                        id,
+                        reason: error.to_string(),
+                    },
                 },
                 DiskRequest::Streams {
                     epoch,
                     first,
                     through,
-                } => match self.streams(epoch, first, through) {
+                } => match self.source.streams(epoch, first, through) {
                     Ok(streams) => Event::StreamsRead { epoch, streams },
                     Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, %epoch, "Reading declarations failed");
+                        tracing::error!(error = &*error as &dyn std::error::Error, %epoch, "Reading declarations failed");
                         // Asked for again with the next block of these streams.
                         let streams = Vec::new();
                         Event::StreamsRead { epoch, streams }
@@ -426,42 +467,6 @@ impl DiskReader {
                 return;
             }
         }
-    }
-
-    fn block(&mut self, id: &BlockId) -> Result<SealedBlock, String> {
-        if let Some(block) = self.recent.get(id) {
-            return Ok(block);
-        }
-        use efd_shared_store::Item;
-        match self.reader.read_block(&id.lane, id.number) {
-            Ok(Some(Item::Block(_, block))) => block
-                .verify()
-                .map(|()| block)
-                .map_err(|error| error.to_string()),
-            Ok(Some(Item::Damaged(damaged))) => Err(format!("{:?}", damaged.reason)),
-            Ok(Some(Item::Absent { .. }) | None) => Err("not held".into()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn streams(
-        &mut self,
-        epoch: EpochId,
-        first: StreamNumber,
-        through: StreamNumber,
-    ) -> Result<Vec<(StreamDeclaration, Schema)>, StoreError> {
-        let mut pairs = Vec::new();
-        for stream in self.reader.streams(epoch)? {
-            if !(first..=through).contains(&stream.number) {
-                continue;
-            }
-            match self.reader.schema(&stream.schema)? {
-                Some(schema) => pairs.push((stream, schema)),
-                // The store takes no stream without its schema; one that a damaged file lost ends the sequence here.
-                None => break,
-            }
-        }
-        Ok(pairs)
     }
 }
 
@@ -484,7 +489,7 @@ async fn send_block(
     Ok(())
 }
 
-async fn tell(events: &mpsc::Sender<Event>, event: Event) {
+pub(crate) async fn tell(events: &mpsc::Sender<Event>, event: Event) {
     if events.send(event).await.is_err() {
         tracing::debug!("The shipper has ended");
     }

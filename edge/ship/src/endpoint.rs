@@ -1,0 +1,275 @@
+//! The QUIC endpoint: one UDP socket, one connection at a time.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{ClientConfig, TransportConfig};
+use tokio::sync::mpsc;
+
+use efd_shared_wire::edge::{Attempt, CONTROL_PRIORITY};
+
+use crate::shipper::{Event, FRAMES_MAX, tell};
+
+/// No endpoint can be made here.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    #[error("bind a UDP socket for QUIC")]
+    Bind(#[source] std::io::Error),
+    #[error("TLS for QUIC")]
+    Tls(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+}
+
+/// No connection, or it has ended. Another attempt may do better.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("look up {centre}")]
+    Lookup {
+        centre: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{centre} has no IPv4 address")]
+    NoAddress { centre: String },
+    #[error("begin to connect to {centre}")]
+    Begin {
+        centre: String,
+        #[source]
+        source: quinn::ConnectError,
+    },
+    #[error("connect to {centre} ({address}, UDP)")]
+    Connect {
+        centre: String,
+        address: SocketAddr,
+        #[source]
+        source: quinn::ConnectionError,
+    },
+    #[error("open a stream")]
+    Open(#[source] quinn::ConnectionError),
+    #[error("use a stream that has ended")]
+    Stream(#[from] quinn::ClosedStream),
+    #[error("read the control stream")]
+    Read(#[source] quinn::ReadError),
+    #[error("the centre ended the control stream")]
+    Ended(#[source] quinn::ConnectionError),
+    #[error("{address} refused us: {reason}")]
+    Refused { address: SocketAddr, reason: String },
+}
+
+impl LinkError {
+    /// The other side looked at what we are and will have nothing to do with it; or we with it.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } | Self::Open(source) | Self::Ended(source) => {
+                is_refusal(source)
+            }
+            Self::Read(quinn::ReadError::ConnectionLost(source)) => is_refusal(source),
+            Self::Refused { .. } => true,
+            Self::Lookup { .. }
+            | Self::NoAddress { .. }
+            | Self::Begin { .. }
+            | Self::Stream(_)
+            | Self::Read(_) => false,
+        }
+    }
+}
+
+/// TLS alerts, and the code with which the centre ends a connection of no client of its own.
+fn is_refusal(error: &quinn::ConnectionError) -> bool {
+    const TLS_ALERTS: std::ops::Range<u64> = 0x100..0x200;
+    match error {
+        quinn::ConnectionError::TransportError(error) => {
+            TLS_ALERTS.contains(&u64::from(error.code))
+        }
+        quinn::ConnectionError::ConnectionClosed(frame) => {
+            TLS_ALERTS.contains(&u64::from(frame.error_code))
+        }
+        quinn::ConnectionError::ApplicationClosed(frame) => frame.error_code == NOT_A_CLIENT.into(),
+        quinn::ConnectionError::VersionMismatch
+        | quinn::ConnectionError::Reset
+        | quinn::ConnectionError::TimedOut
+        | quinn::ConnectionError::LocallyClosed
+        | quinn::ConnectionError::CidsExhausted => false,
+    }
+}
+
+/// As the centre says it.
+const NOT_A_CLIENT: u32 = 2;
+
+/// What goes over the link, apart from the sessions.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// `host:port` of the centre.
+    pub centre: String,
+    /// UDP payload, bytes.
+    pub mtu_max: u16,
+    /// Bytes on their way at once.
+    pub window_bytes: u64,
+}
+
+impl Link {
+    /// What the centre's certificate must be valid for: the host that we connect to.
+    pub fn server_name(&self) -> &str {
+        let host = self
+            .centre
+            .rsplit_once(':')
+            .map_or(&*self.centre, |it| it.0);
+        host.trim_matches(['[', ']'])
+    }
+}
+
+/// `host:port` is looked up again at every attempt: the centre may move.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    endpoint: quinn::Endpoint,
+    config: ClientConfig,
+    centre: String,
+    server_name: String,
+}
+
+/// Several of these fit into the machine's silence limit.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+const IDLE_MAX: Duration = Duration::from_secs(12);
+
+impl Endpoint {
+    /// Within a tokio runtime.
+    pub fn new(tls: Arc<rustls::ClientConfig>, link: &Link) -> Result<Self, EndpointError> {
+        let socket =
+            UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).map_err(EndpointError::Bind)?;
+        let runtime = quinn::default_runtime()
+            .ok_or_else(|| EndpointError::Bind(std::io::Error::other("no tokio runtime")))?;
+        let endpoint =
+            quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, runtime)
+                .map_err(EndpointError::Bind)?;
+        let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls)?;
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport(link)));
+        Ok(Self {
+            endpoint,
+            config,
+            centre: link.centre.clone(),
+            server_name: link.server_name().to_owned(),
+        })
+    }
+
+    /// Tries once; the outcome comes as an event.
+    pub(crate) fn connect(&self, attempt: Attempt, events: mpsc::Sender<Event>) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = this.session(attempt, &events).await {
+                tell(&events, Event::Closed { attempt, error }).await;
+            }
+        });
+    }
+
+    /// Connects, then reads the control stream until the connection ends.
+    async fn session(
+        &self,
+        attempt: Attempt,
+        events: &mpsc::Sender<Event>,
+    ) -> Result<(), LinkError> {
+        let connection = self.open().await?;
+        let (mut send, mut receive) = connection.open_bi().await.map_err(LinkError::Open)?;
+        send.set_priority(CONTROL_PRIORITY)?;
+        let (frames, mut frames_out) = mpsc::channel::<Vec<u8>>(FRAMES_MAX);
+        tokio::spawn(async move {
+            while let Some(frame) = frames_out.recv().await {
+                if let Err(error) = send.write_all(&frame).await {
+                    tracing::debug!(%error, "Control stream ended");
+                    return;
+                }
+            }
+        });
+        tell(
+            events,
+            Event::Connected {
+                attempt,
+                frames,
+                connection: connection.clone(),
+            },
+        )
+        .await;
+        while let Some(chunk) = receive
+            .read_chunk(1 << 16, true)
+            .await
+            .map_err(LinkError::Read)?
+        {
+            tell(
+                events,
+                Event::Control {
+                    attempt,
+                    bytes: chunk.bytes,
+                },
+            )
+            .await;
+        }
+        Err(LinkError::Ended(connection.closed().await))
+    }
+
+    /// Connects and closes again; gives the address that answered and took our certificate.
+    pub async fn probe(&self) -> Result<SocketAddr, LinkError> {
+        let connection = self.open().await?;
+        let address = connection.remote_address();
+        // A client of TLS 1.3 is connected before the server has looked at its certificate. The server takes what comes
+        // behind the handshake only if it liked it.
+        let mut stream = connection.open_uni().await.map_err(LinkError::Open)?;
+        stream.finish()?;
+        if let Err(error) = stream.stopped().await {
+            let reason = connection.close_reason();
+            let reason = reason.map_or_else(|| error.to_string(), |reason| reason.to_string());
+            return Err(LinkError::Refused { address, reason });
+        }
+        connection.close(0u32.into(), b"check");
+        self.close().await;
+        Ok(address)
+    }
+
+    async fn open(&self) -> Result<quinn::Connection, LinkError> {
+        let centre = || self.centre.clone();
+        let mut addresses = tokio::net::lookup_host(&self.centre)
+            .await
+            .map_err(|source| LinkError::Lookup {
+                centre: centre(),
+                source,
+            })?;
+        let address = addresses
+            .find(SocketAddr::is_ipv4)
+            .ok_or_else(|| LinkError::NoAddress { centre: centre() })?;
+        self.endpoint
+            .connect_with(self.config.clone(), address, &self.server_name)
+            .map_err(|source| LinkError::Begin {
+                centre: centre(),
+                source,
+            })?
+            .await
+            .map_err(|source| LinkError::Connect {
+                centre: centre(),
+                address,
+                source,
+            })
+    }
+
+    pub(crate) async fn close(&self) {
+        self.endpoint.close(0u32.into(), b"stopped");
+        if tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle())
+            .await
+            .is_err()
+        {
+            tracing::debug!("The centre did not say goodbye");
+        }
+    }
+}
+
+fn transport(link: &Link) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let mut mtu = quinn::MtuDiscoveryConfig::default();
+    mtu.upper_bound(link.mtu_max);
+    transport
+        .mtu_discovery_config(Some(mtu))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(quinn::IdleTimeout::try_from(IDLE_MAX).ok())
+        .send_window(link.window_bytes)
+        // GSO fails with EIO on tunnel interfaces (quinn issues 1128, 2202).
+        .enable_segmentation_offload(false);
+    transport
+}
