@@ -5,15 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray,
-    StringArray, TimestampNanosecondArray,
+    ArrayRef, BooleanArray, Int32Array, Int64Array, StringArray, TimestampNanosecondArray,
 };
-use arrow::buffer::{Buffer as ArrowBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Schema as ArrowSchema};
+use arrow::datatypes::Schema as ArrowSchema;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use efd_central_log::Class;
-use efd_shared_avro::{Column, Columns, Decoder, Values};
+use efd_shared_avro::{Columns, Decoder};
 use efd_shared_model::EventTimeOrigin;
 use efd_shared_model::ids::EpochLane;
 use parquet::arrow::ArrowWriter;
@@ -25,7 +23,7 @@ use crate::chain::staged_path;
 use crate::commit::FileEntry;
 use crate::disk::Disk;
 use crate::error::{BufferError, LakeError};
-use crate::table::{item_field, properties};
+use crate::table::properties;
 
 /// Datums that are decoded at a time: a column of them takes up to eight times as much.
 const SLICE_BYTES: usize = 4 << 20;
@@ -191,7 +189,7 @@ fn batch(
     let times = TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC");
     let mut arrays: Vec<ArrayRef> = vec![Arc::new(times)];
     for column in fields.into_columns() {
-        arrays.push(array_of(column)?);
+        arrays.push(efd_shared_arrow::array(column)?);
     }
     let text = |of: &dyn Fn(&Row) -> &'static str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(of)))
@@ -227,57 +225,6 @@ fn batch(
     arrays.push(flag(&|row| row.implausible));
     arrays.push(flag(&|row| row.latin1));
     Ok(RecordBatch::try_new(Arc::clone(columns), arrays)?)
-}
-
-/// Takes the column's memory as it is; its offsets and texts are checked once more.
-fn array_of(column: Column) -> Result<ArrayRef, WriteError> {
-    let offsets = |offsets: Vec<i32>| OffsetBuffer::new(ScalarBuffer::from(offsets));
-    let Column {
-        values,
-        offsets: list,
-    } = column;
-    let (item, values): (_, ArrayRef) = match values {
-        Values::Boolean(values) => (DataType::Boolean, Arc::new(BooleanArray::from(values))),
-        Values::Long(values) => (
-            DataType::Int64,
-            Arc::new(Int64Array::new(values.into(), None)),
-        ),
-        Values::Double(values) => (
-            DataType::Float64,
-            Arc::new(Float64Array::new(values.into(), None)),
-        ),
-        Values::String {
-            offsets: ends,
-            bytes,
-        } => (
-            DataType::Utf8,
-            Arc::new(StringArray::try_new(
-                offsets(ends),
-                ArrowBuffer::from_vec(bytes),
-                None,
-            )?),
-        ),
-        Values::Bytes {
-            offsets: ends,
-            bytes,
-        } => (
-            DataType::Binary,
-            Arc::new(BinaryArray::try_new(
-                offsets(ends),
-                ArrowBuffer::from_vec(bytes),
-                None,
-            )?),
-        ),
-    };
-    Ok(match list {
-        None => values,
-        Some(list) => Arc::new(ListArray::try_new(
-            item_field(item),
-            offsets(list),
-            values,
-            None,
-        )?),
-    })
 }
 
 /// Counts and digests what goes through to the file, and keeps the file system's own error, which the layers above

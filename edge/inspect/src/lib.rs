@@ -2,23 +2,40 @@
 //!
 //! In:  a path, and what the caller wants to see. Out: tables for people, JSON for programs, an [`Exit`].
 //!
-//! Absent: DDS, QUIC, clocks (the time of the call is an argument), writing to what is inspected.
+//! Absent: clocks (the time of the call, or a [`Pace`], is an argument), writing to what is inspected. What an export
+//! or a repair makes goes into a folder of its own. QUIC is in the rescue (feature `rescue`) only, DDS in `play` (feature `play`).
 //!
 //! Invariants:
 //! - Everything intact is shown; everything that is not, or that cannot be seen, is named on standard error and in
 //!   the exit code. Damage never ends a command.
 //! - Memory does not grow with the buffer: one batch of blocks at a time, and the segments' summaries.
 
+pub mod account;
 pub mod cat;
+pub mod export;
+mod fresh;
 pub mod ls;
 mod open;
 mod outcome;
+mod pace;
 mod pattern;
+#[cfg(feature = "play")]
+pub mod play;
+pub mod repair;
+pub mod retention;
 mod screen;
+#[cfg(feature = "rescue")]
+pub mod send;
+pub mod show;
+mod table;
 pub mod verify;
+mod walk;
+pub mod watch;
 mod when;
 
 pub use outcome::{Exit, InspectError};
+pub use pace::Pace;
 pub use pattern::Pattern;
 pub use screen::Screen;
+pub use walk::Filter;
 pub use when::{Window, WindowError};

@@ -2,8 +2,6 @@
 
 mod render;
 
-pub(crate) use render::size;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,10 +40,7 @@ pub fn ls(
         }
     }
     for file in &listing.set_aside {
-        screen.damaged(format_args!(
-            "{} was set aside by the edge: what is intact in it can be read with `efd-inspect cat` on that file",
-            file.display()
-        ))?;
+        screen.damaged(said_of_set_aside(file))?;
     }
     if json {
         serde_json::to_writer(&mut screen.out, &listing.json()).map_err(std::io::Error::from)?;
@@ -211,7 +206,7 @@ fn in_order(mut left: Vec<EpochDeclaration>) -> Vec<EpochDeclaration> {
 }
 
 /// Damaged files that a start of the edge has moved out of its way.
-fn set_aside(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn set_aside(path: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(path.join("set-aside"))
         .into_iter()
         .flatten()
@@ -220,6 +215,13 @@ fn set_aside(path: &Path) -> Vec<PathBuf> {
     files.retain(|file| !file.to_string_lossy().ends_with("-wal"));
     files.sort();
     files
+}
+
+pub(crate) fn said_of_set_aside(file: &Path) -> String {
+    format!(
+        "{} was set aside by the edge: what is intact in it can be read with `efd-inspect cat` on that file",
+        file.display()
+    )
 }
 
 #[cfg(test)]

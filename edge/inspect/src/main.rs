@@ -1,102 +1,27 @@
 //! efd-inspect: what is in a buffer, live or from a disk pulled from a rack.
 
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
-use std::process::ExitCode;
+mod cli;
+mod manual;
 
-use clap::{Args, Parser, Subcommand};
-use efd_edge_inspect::cat::Filter;
-use efd_edge_inspect::{Exit, InspectError, Screen, Window, cat, ls, verify};
+use std::io::{self, IsTerminal, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use efd_edge_inspect::account::Detail;
+use efd_edge_inspect::export::Format;
+#[cfg(feature = "play")]
+use efd_edge_inspect::play;
+use efd_edge_inspect::{
+    Exit, InspectError, Pace, Screen, account, cat, export, ls, repair, retention, show, verify,
+    watch,
+};
+#[cfg(feature = "rescue")]
+use efd_edge_inspect::{Window, send};
 use efd_shared_daemon::exit::chain;
 use efd_shared_model::UtcNanos;
 
-/// What is in an edge's buffer: live, copied, on a disk pulled from a rack, or one segment file of it.
-///
-/// PATH is the buffer's folder (the one with `meta.db` and `segments`), or a segment file
-/// (`segments/telemetry/0000000001.db`). Nothing is ever written to it, and an edge that uses it is not disturbed.
-/// Times are UTC with a Z, spans are half-open: --from is in, --until is not.
-#[derive(Debug, Parser)]
-#[command(name = "efd-inspect", version, max_term_width = 110, after_help = AFTER_HELP)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-const AFTER_HELP: &str = "\
-Examples:
-  efd-inspect ls /var/lib/efd-edge/buffer              what is there, and what the centre has of it
-  efd-inspect verify /mnt/buffer && echo intact        before trusting a disk
-  efd-inspect cat /mnt/buffer --topic MTMount.elevation --from -2h | jq .fields.actualPosition
-  efd-inspect cat /mnt/buffer --lane losses            what is missing, and why
-
-Exit codes: 0 done and intact, 1 not done, 2 done but something is damaged or cannot be seen (named on standard
-error), 3 a newer version has written it.";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Lanes, segments, spans, bytes, epochs, and who has acknowledged how many blocks.
-    #[command(after_help = "\
-FROM and UNTIL are the span of event time, widened to the second: give them to `cat` as they stand.
-BYTES are those of the files. An open segment is still written to, or was when its edge died.
-ACKNOWLEDGED is as last saved: a block more may be at the centre, never a block less.")]
-    Ls {
-        /// The buffer's folder, or a segment file.
-        path: PathBuf,
-        /// One JSON object.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Records as JSON, one object a line, lane by lane in the order they were committed.
-    #[command(after_help = "\
-A line: {\"topic\": …, \"time\": …, \"id\": …, \"instance\": …, \"fields\": {…}}
-  time      event time, UTC, nine digits
-  id        edge/epoch/lane/block/index: the name of this record everywhere, for ever
-  instance  salIndex; absent where the component is not indexed
-  fields    in the order of the schema. NaN and infinities are the strings \"NaN\", \"Infinity\", \"-Infinity\"; raw
-            bytes are {\"bytes\": <count>}
-A record whose publisher stamped nonsense has \"implausible\": true; `time` is then DDS's, or that of reception.
-Losses are records of the topic efd.losses; samples that wait for their type are of efd.parked.")]
-    Cat(CatArgs),
-    /// Every checksum, number and cross-reference; progress on a terminal.
-    #[command(after_help = "\
-Each finding is a line as it is made: `damage` is something that cannot be given as it was stored, or may not be
-all; `note` is worth knowing. Exit code 0: intact. 2: damaged; `ls` and `cat` still show everything that is whole,
-copy the disk before anything else. 3: a newer version has written it; use that version's efd-inspect.")]
-    Verify {
-        /// The buffer's folder, or a segment file.
-        path: PathBuf,
-        /// One JSON object per finding, then one with the totals.
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Debug, Args)]
-struct CatArgs {
-    /// The buffer's folder, or a segment file.
-    path: PathBuf,
-    /// Topics: `MTMount.elevation`, `MTMount.*`, `*.logevent_*`, `efd.losses`; `lsst.sal.` may be left out.
-    #[arg(long, value_name = "PATTERN")]
-    topic: Option<String>,
-    /// One lane: events, telemetry, losses, parked, telemetry.2 …
-    #[arg(long)]
-    lane: Option<String>,
-    /// Event time from here on: 2026-11-24T06:30:00Z, or -2h for two hours ago.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    from: Option<String>,
-    /// Event time before this.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    until: Option<String>,
-    /// Only this instance (salIndex).
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    instance: Option<i32>,
-    /// Stop after this many lines.
-    #[arg(long, value_name = "N")]
-    limit: Option<u64>,
-    /// The default and only form so far: one JSON object a line.
-    #[arg(long)]
-    json: bool,
-}
+use cli::{CatArgs, Cli, Command, FormatName};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -128,32 +53,227 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, InspectError> {
     let out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let stderr = io::stderr();
-    let shows_progress = stderr.is_terminal();
+    // Records on the same terminal would be torn by it.
+    let is_torn = matches!(command, Command::Cat(_)) && io::stdout().is_terminal();
+    let shows_progress = stderr.is_terminal() && !is_torn;
     let mut screen = Screen::new(out, stderr.lock(), shows_progress);
     match command {
         Command::Ls { path, json } => ls::ls(&path, json, &mut screen),
-        Command::Verify { path, json } => verify::verify(&path, json, &mut screen),
-        Command::Cat(args) => {
-            let CatArgs {
-                path,
-                topic,
-                lane,
-                from,
-                until,
-                instance,
-                limit,
-                json: _,
-            } = args;
-            let window = Window::parse(from.as_deref(), until.as_deref(), now())?;
-            let filter = Filter {
-                topic,
-                lane,
-                window,
-                instance,
-                limit,
-            };
-            cat::cat(&path, &filter, &mut screen)
+        Command::Show { path, what, json } => {
+            let what = show::What::parse(what.as_deref())?;
+            show::show(&path, &what, json, &mut screen)
         }
+        Command::Account { which, hours, json } => {
+            let (path, filter) = which.filter(now())?;
+            let detail = if hours { Detail::Hours } else { Detail::Topics };
+            account::account(&path, &filter, detail, json, &mut screen)
+        }
+        Command::Retention {
+            path,
+            retain,
+            bytes_max,
+            untyped_bytes_max,
+            destination,
+            json,
+        } => {
+            let limits = retention::Limits {
+                age_max: retain.duration(),
+                bytes_max: bytes_max.map(|size| size.bytes()),
+                unshipped_bytes_max: untyped_bytes_max.bytes(),
+                destination,
+            };
+            retention::retention(&path, &limits, now(), json, &mut screen)
+        }
+        #[cfg(feature = "play")]
+        Command::Play(arguments) => replay(arguments, &mut screen),
+        Command::Watch {
+            path,
+            every,
+            count,
+            json,
+        } => {
+            let options = watch::Options {
+                every: every.get().duration(),
+                count,
+                json,
+            };
+            watch::watch(&path, &options, &Wall::begin(), window, &mut screen)
+        }
+        Command::Completions { shell } => {
+            manual::completions(shell, &mut screen.out)?;
+            Ok(screen.end()?)
+        }
+        Command::Man { to: None } => {
+            manual::page(&mut screen.out)?;
+            Ok(screen.end()?)
+        }
+        Command::Man { to: Some(folder) } => {
+            for path in manual::pages(&folder)? {
+                writeln!(screen.out, "{}", path.display())?;
+            }
+            Ok(screen.end()?)
+        }
+        #[cfg(feature = "rescue")]
+        Command::Verify { path, json } if send::is_parcel(&path) => {
+            send::verify_parcel(&path, json, &mut screen)
+        }
+        Command::Verify { path, json } => verify::verify(&path, json, &mut screen),
+        Command::Cat(CatArgs {
+            which,
+            fields,
+            raw,
+            follow,
+            json: _,
+        }) => {
+            let (path, filter) = which.filter(now())?;
+            let form = match (raw, fields.is_empty()) {
+                (true, _) => cat::Form::Raw,
+                (false, true) => cat::Form::All,
+                (false, false) => cat::Form::Only(fields.into_iter().collect()),
+            };
+            let wall = Wall::begin();
+            let follow = follow.then_some(&wall as &dyn Pace);
+            cat::cat(&path, &filter, &form, follow, &mut screen)
+        }
+        Command::Repair { path, to, json } => repair::repair(&path, &to, json, &mut screen),
+        #[cfg(feature = "rescue")]
+        Command::Send(arguments) => rescue(arguments, &mut screen),
+        Command::Export {
+            which,
+            to,
+            format,
+            json,
+        } => {
+            let (path, filter) = which.filter(now())?;
+            let format = match format {
+                FormatName::Parquet => Format::Parquet,
+                FormatName::Csv => Format::Csv,
+                FormatName::Avro => Format::Avro,
+            };
+            let options = export::Options { to, format };
+            export::export(&path, &filter, &options, json, &mut screen)
+        }
+    }
+}
+
+#[cfg(feature = "rescue")]
+fn rescue(
+    arguments: cli::SendArgs,
+    screen: &mut Screen<impl io::Write, impl io::Write>,
+) -> Result<Exit, InspectError> {
+    let cli::SendArgs {
+        path,
+        centre,
+        certificates,
+        seal,
+        from,
+        until,
+        lane,
+        edge,
+        without,
+        receipt,
+        rate,
+        patience,
+        json,
+    } = arguments;
+    let now = now();
+    let choice = send::Choice {
+        window: Window::parse(from.as_deref(), until.as_deref(), now)?,
+        lane: lane.map(|lane| lane.parse()).transpose()?,
+        edge,
+        receipt: without.map(|path| send::Receipt::read(&path)).transpose()?,
+    };
+    match (seal, centre, certificates) {
+        (None, Some(centre), Some(certificates)) => {
+            let delivery = send::Delivery {
+                centre,
+                certificates,
+                rate: rate.map(|rate| rate.bytes_per_second()),
+                patience: patience.duration(),
+                receipt,
+            };
+            send::send(&path, &choice, &delivery, now, json, screen)
+        }
+        (Some(file), _, _) => send::seal_file(&path, &choice, &file, json, screen),
+        (None, _, _) => unreachable!("the command line asks for one of them"),
+    }
+}
+
+#[cfg(feature = "play")]
+fn replay(
+    arguments: cli::PlayArgs,
+    screen: &mut Screen<impl io::Write, impl io::Write>,
+) -> Result<Exit, InspectError> {
+    let cli::PlayArgs {
+        which,
+        domain,
+        interface,
+        peers,
+        no_multicast,
+        idl,
+        speed,
+        partition,
+        commands,
+        restamp,
+        wait,
+        linger,
+        yes_this_domain,
+        json,
+    } = arguments;
+    let (path, filter) = which.filter(now())?;
+    let options = play::Options {
+        domain,
+        interface,
+        multicast: !no_multicast,
+        peers,
+        idl,
+        speed,
+        partition,
+        commands,
+        restamp,
+        wait: wait.duration(),
+        linger: linger.duration(),
+        is_sure: yes_this_domain,
+    };
+    play::play(&path, filter, &options, &Wall::begin(), json, screen)
+}
+
+/// Of standard output, where it is a terminal that tells its size.
+fn window() -> Option<watch::Window> {
+    let stdout = io::stdout();
+    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    let size = size.filter(|size| stdout.is_terminal() && size.ws_col > 0 && size.ws_row > 0)?;
+    Some(watch::Window {
+        columns: size.ws_col,
+        rows: size.ws_row,
+    })
+}
+
+/// The wall clock, and time as it passes.
+struct Wall {
+    begin: Instant,
+}
+
+impl Wall {
+    #[expect(clippy::disallowed_methods, reason = "the one clock of this program")]
+    fn begin() -> Self {
+        Self {
+            begin: Instant::now(),
+        }
+    }
+}
+
+impl Pace for Wall {
+    fn utc(&self) -> UtcNanos {
+        now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    fn sleep(&self, span: Duration) {
+        std::thread::sleep(span);
     }
 }
 

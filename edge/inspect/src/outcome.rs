@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use efd_shared_model::{BlockId, RecordId};
 use efd_shared_store::{FORMAT, LaneNameError, StoreError};
 
 use crate::when::WindowError;
@@ -48,8 +49,48 @@ pub enum InspectError {
         /// A few that could have been meant.
         similar: Vec<String>,
     },
+    #[error(
+        "none of the {of} fields of these topics is `{name}`{}",
+        did_you_mean(similar)
+    )]
+    NoField {
+        name: String,
+        of: usize,
+        /// A few that could have been meant.
+        similar: Vec<String>,
+    },
     #[error(transparent)]
     Window(#[from] WindowError),
+    #[error("`{0}` is neither a topic nor edge/epoch/lane/number[/index]")]
+    NotAnId(String),
+    #[error("block {0} is not held")]
+    NoBlock(BlockId),
+    #[error("block {id} cannot be shown: {reason}")]
+    DamagedBlock { id: BlockId, reason: String },
+    #[error("record {id} is not there: its block has {records}, counted from 0")]
+    NoRecord { id: RecordId, records: u32 },
+    #[error("nobody named `{name}` has acknowledged anything: there are {}", known.join(", "))]
+    NoDestination { name: String, known: Vec<String> },
+    #[error("write {}", path.display())]
+    Export {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not empty: what is written needs a folder of its own", path.display())]
+    NotEmpty { path: PathBuf },
+    #[error("{} is inside {}, which is never written to", path.display(), buffer.display())]
+    Inside { path: PathBuf, buffer: PathBuf },
+    #[error("{} is not what it was made to be, and was removed again: {finding}", path.display())]
+    Unsound { path: PathBuf, finding: String },
+    #[error("make Parquet of {topic}: {reason}")]
+    Parquet { topic: String, reason: String },
+    #[cfg(feature = "rescue")]
+    #[error(transparent)]
+    Send(#[from] crate::send::SendError),
+    #[cfg(feature = "play")]
+    #[error(transparent)]
+    Play(#[from] crate::play::PlayError),
     #[error("write the output")]
     Output(#[from] io::Error),
 }
@@ -70,12 +111,28 @@ impl InspectError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::TooNew { .. } | Self::Store(StoreError::TooNew { .. }) => Exit::TooNew,
-            Self::Store(StoreError::Damaged { .. }) => Exit::Damaged,
+            Self::Store(StoreError::Damaged { .. }) | Self::DamagedBlock { .. } => Exit::Damaged,
+            #[cfg(feature = "rescue")]
+            Self::Send(error) if error.is_too_new() => Exit::TooNew,
+            #[cfg(feature = "rescue")]
+            Self::Send(_) => Exit::Failed,
+            #[cfg(feature = "play")]
+            Self::Play(_) => Exit::Failed,
             Self::Store(_)
             | Self::NoLane { .. }
             | Self::LaneName(_)
             | Self::NoTopic { .. }
+            | Self::NoField { .. }
             | Self::Window(_)
+            | Self::NotAnId(_)
+            | Self::NoBlock(_)
+            | Self::NoRecord { .. }
+            | Self::NoDestination { .. }
+            | Self::Export { .. }
+            | Self::NotEmpty { .. }
+            | Self::Inside { .. }
+            | Self::Parquet { .. }
+            | Self::Unsound { .. }
             | Self::Output(_) => Exit::Failed,
         }
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use efd_shared_store::{Finding, Progress, Severity, Subject};
 use serde_json::json;
 
-use crate::ls::size;
 use crate::open::refuse_newer;
 use crate::outcome::{Exit, InspectError};
 use crate::screen::{Screen, printable};
+use crate::table::size;
 
 /// Between two lines of progress: bytes, as no clock is at hand.
 const PROGRESS_BYTES: u64 = 16 << 20;

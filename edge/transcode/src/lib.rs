@@ -5,6 +5,8 @@
 //! Out: the datum's bytes behind what `out` already holds, as the topic's Avro schema says (bare,
 //!      without any frame), and an [`Outcome`] with what the pipeline needs to know about it.
 //!
+//! And back: an [`Encoder`] makes the sample of a datum again, so that what was recorded can be published.
+//!
 //! Absent: clocks, DDS, a tree of values, allocation per sample (beyond growth of `out`).
 //!
 //! Invariants:
@@ -16,9 +18,11 @@
 //!   after the last member, text without its terminator, text of declared length 0 (read as empty),
 //!   text beyond its bound, NULs inside text (kept). Anything else that does not fit the type is an
 //!   error, as it means that the type is not the writer's.
+//! - [`Encoder::encode`] and then [`Plan::transcode`] give the same datum, or the first says why it cannot.
 
 mod cdr;
 mod convert;
+mod encode;
 mod error;
 mod key;
 mod mutable;
@@ -26,6 +30,7 @@ mod plan;
 mod stamps;
 
 pub use cdr::{HEADER_BYTES, PADDING_MAX};
+pub use encode::{Encoded, Encoder, NoSample, NotEncodable};
 pub use error::{Cause, Undecodable};
 pub use key::KeyOf;
 pub use plan::{Outcome, Plan};

@@ -41,6 +41,18 @@ impl Values {
         self.len() == 0
     }
 
+    /// About what they occupy.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Boolean(values) => values.len(),
+            Self::Long(values) => size_of_val(values.as_slice()),
+            Self::Double(values) => size_of_val(values.as_slice()),
+            Self::String { offsets, bytes } | Self::Bytes { offsets, bytes } => {
+                size_of_val(offsets.as_slice()) + bytes.len()
+            }
+        }
+    }
+
     fn truncate(&mut self, length: usize) {
         match self {
             Self::Boolean(values) => values.truncate(length),
@@ -138,6 +150,20 @@ impl Columns {
             }
         }
         decoded
+    }
+
+    /// About what the values occupy.
+    pub fn bytes(&self) -> usize {
+        let offsets = |column: &Column| {
+            column
+                .offsets
+                .as_ref()
+                .map_or(0, |it| size_of_val(it.as_slice()))
+        };
+        self.columns
+            .iter()
+            .map(|column| column.values.bytes() + offsets(column))
+            .sum()
     }
 
     pub fn columns(&self) -> &[Column] {

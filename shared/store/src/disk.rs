@@ -18,6 +18,9 @@ pub const FORMAT: i64 = 1;
 /// Older ones can corrupt a WAL file when two connections meet at its reset.
 const SQLITE_NEEDED: i32 = 3_051_003;
 const PAGE_BYTES: u32 = 8192;
+/// Of an SQLite file.
+const HEADER_BYTES: usize = 100;
+const TOO_SHORT: &str = "shorter than a header";
 /// A damaged length must not ask for more memory than the largest block.
 const VALUE_BYTES_MAX: i32 = 40 << 20;
 const _: () =
@@ -98,6 +101,7 @@ impl Disk {
     /// The writer's connection. Nothing is copied out of the WAL at its close unless asked for: after an I/O error
     /// the file is left as it is.
     pub(crate) fn open_writer(&self, path: &Path) -> Result<Connection, StoreError> {
+        refuse_stub(path)?;
         let connection = self.connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let set = || -> rusqlite::Result<()> {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -123,6 +127,7 @@ impl Disk {
         path: &Path,
         access: Access,
     ) -> Result<Connection, StoreError> {
+        refuse_stub(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         match access {
             Access::Live => self.connect(path, flags),
@@ -295,6 +300,18 @@ impl Disk {
     }
 }
 
+/// Beside a database of no length SQLite deletes the WAL, even where it may only read: what is still in it must stay.
+/// No database here is ever so short.
+fn refuse_stub(path: &Path) -> Result<(), StoreError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() < HEADER_BYTES as u64 => Err(StoreError::Damaged {
+            path: path.to_owned(),
+            reason: TOO_SHORT.into(),
+        }),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// SQLite opens files when they are first read.
 fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
@@ -309,10 +326,10 @@ pub(crate) enum Header {
 }
 
 pub(crate) fn read_header(path: &Path, kind: FileKind) -> io::Result<Header> {
-    let mut header = [0; 100];
+    let mut header = [0; HEADER_BYTES];
     if let Err(error) = File::open(path)?.read_exact(&mut header) {
         return if error.kind() == io::ErrorKind::UnexpectedEof {
-            Ok(Header::Wrong("shorter than a header"))
+            Ok(Header::Wrong(TOO_SHORT))
         } else {
             Err(error)
         };

@@ -348,13 +348,20 @@ fn check_whole(connection: &Connection) -> rusqlite::Result<()> {
     for epoch in declared.epochs()? {
         declared.streams(epoch.epoch)?;
     }
+    read_values(connection)?;
+    Ok(())
+}
+
+pub(crate) fn read_values(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Vec<u8>>> {
     let mut statement = connection.prepare("SELECT key, value FROM kept_values")?;
     let mut rows = statement.query([])?;
+    let mut values = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let (key, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        unseal(&[key.as_bytes()], &sealed)?;
+        let value = unseal(&[key.as_bytes()], &sealed)?.to_vec();
+        values.insert(key, value);
     }
-    Ok(())
+    Ok(values)
 }
 
 fn encode_log(log: &EpochLane) -> Vec<u8> {

@@ -20,6 +20,7 @@ use crate::segment::{SegmentInfo, SegmentState};
 pub struct ReadOnlyStore {
     shared: Arc<Shared>,
     acked: BTreeMap<String, Acked>,
+    values: BTreeMap<String, Vec<u8>>,
     notices: Vec<Notice>,
 }
 
@@ -52,6 +53,7 @@ impl ReadOnlyStore {
             disk: &disk,
             catalogue: Catalogue::default(),
             acked: BTreeMap::new(),
+            values: BTreeMap::new(),
             notices: Vec::new(),
         };
         let lone = if metadata.is_file() {
@@ -69,12 +71,14 @@ impl ReadOnlyStore {
         let Looking {
             catalogue,
             acked,
+            values,
             notices,
             ..
         } = looking;
         Ok(Self {
             shared: Arc::new(Shared::new(path.to_owned(), disk, lone, catalogue)),
             acked,
+            values,
             notices,
         })
     }
@@ -86,6 +90,7 @@ impl ReadOnlyStore {
             disk: &self.shared.disk,
             catalogue: Catalogue::default(),
             acked: BTreeMap::new(),
+            values: BTreeMap::new(),
             notices: Vec::new(),
         };
         match &self.shared.lone {
@@ -95,11 +100,13 @@ impl ReadOnlyStore {
         let Looking {
             catalogue,
             acked,
+            values,
             notices,
             ..
         } = looking;
         *self.shared.write() = catalogue;
         self.acked = acked;
+        self.values = values;
         self.notices = notices;
         Ok(())
     }
@@ -123,6 +130,11 @@ impl ReadOnlyStore {
         &self.acked
     }
 
+    /// What [`Store::put_value`](crate::Store::put_value) has kept in `meta.db`.
+    pub fn values(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.values
+    }
+
     pub fn notices(&self) -> &[Notice] {
         &self.notices
     }
@@ -136,6 +148,7 @@ struct Looking<'a> {
     disk: &'a Disk,
     catalogue: Catalogue,
     acked: BTreeMap<String, Acked>,
+    values: BTreeMap<String, Vec<u8>>,
     notices: Vec<Notice>,
 }
 
@@ -187,10 +200,18 @@ impl Looking<'_> {
             let wrong = sql("read catalogue", &path);
             let entries = meta::read_segments(&connection).map_err(&wrong)?;
             let acked = meta::read_acked(&connection).map_err(&wrong)?;
-            Ok::<_, StoreError>((entries, acked, access))
+            let values = meta::read_values(&connection);
+            Ok::<_, StoreError>((entries, acked, values, access))
         };
         match read() {
-            Ok((entries, acked, access)) => {
+            Ok((entries, acked, values, access)) => {
+                match values {
+                    Ok(values) => self.values = values,
+                    Err(error) => self.notices.push(Notice::Damaged {
+                        path: path.clone(),
+                        reason: format!("its values cannot be read: {error}"),
+                    }),
+                }
                 if access == Access::Immutable && disk::has_wal(&path) {
                     self.notices.push(Notice::UnseenWal(path));
                 }

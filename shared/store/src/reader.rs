@@ -1,11 +1,11 @@
 //! The readers' side: blocks by position or by name, and what is known of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use efd_shared_model::{
     BlockId, BlockNumber, EpochDeclaration, EpochId, EpochLane, Fingerprint, RangeSet, Schema,
-    SealedBlock, StreamDeclaration,
+    SealedBlock, StreamDeclaration, UtcNanos,
 };
 use rusqlite::Connection;
 
@@ -335,9 +335,26 @@ impl Reader {
         catalogue.lanes.get(lane)?.states.get(key).cloned()
     }
 
+    /// All values of a lane, by key: as [`Self::state`] gives each.
+    pub fn states(&self, lane: &LaneName) -> BTreeMap<String, (Position, Vec<u8>)> {
+        let catalogue = self.shared.read();
+        let log = catalogue.lanes.get(lane);
+        log.map(|log| log.states.clone()).unwrap_or_default()
+    }
+
+    /// When the block at a position was committed; `None` if it is not held, or its row cannot be read.
+    pub fn committed(&mut self, lane: &LaneName, position: Position) -> Option<UtcNanos> {
+        let place = self.shared.read().place(lane, position);
+        let Place::Held { key, access, .. } = place else {
+            return None;
+        };
+        let connection = self.connection(&key, access).ok()?;
+        scan::committed(connection, position).ok()
+    }
+
     /// Every epoch declared, ascending by id.
     pub fn epochs(&mut self) -> Result<Vec<EpochDeclaration>, StoreError> {
-        let mut all = std::collections::BTreeMap::new();
+        let mut all = BTreeMap::new();
         self.declared(
             |_| true,
             |declared| {

@@ -5,6 +5,10 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -30,6 +34,9 @@ struct Arguments {
     /// Only these components; of `m1m3-alone` it is MTM1M3.
     #[arg(long = "component")]
     components: Vec<String>,
+    /// Runs `efd-inspect ls`, `cat` and `verify` beside the edge, one after the other, without a pause.
+    #[arg(long)]
+    inspect: bool,
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -90,7 +97,9 @@ fn main() -> Result<()> {
         more,
     })?;
     let asked = asked_per_second(&mut rig)?;
+    let inspecting = arguments.inspect.then(|| Inspecting::start(&rig));
     let (figures, took) = measure(&mut rig, arguments.seconds)?;
+    let inspections = inspecting.map(Inspecting::end).transpose()?;
     rig.drain(Duration::from_secs(300))?;
     let edge = rig.edge_status()?;
     let central = rig.central_status()?;
@@ -108,7 +117,7 @@ fn main() -> Result<()> {
         "mean_cdr_bytes": number(&edge, "/samples/received_bytes") / number(&edge, "/samples/received").max(1.0),
         "dropped": number(&edge, "/samples/dropped"), "blocks": number(&central, "/log/blocks"),
         "log_bytes": number(&central, "/log/bytes"), "lake_bytes": number(&central, "/lake/bytes_written"),
-        "processes": figures, "cores_of_this_machine": std::thread::available_parallelism()?.get(),
+        "inspections": inspections, "processes": figures, "cores_of_this_machine": std::thread::available_parallelism()?.get(),
     });
     println!("{result:#}");
     let out = root.join("target/bench");
@@ -164,6 +173,46 @@ fn measure(rig: &mut Rig, seconds: u32) -> Result<(Json, Duration)> {
         ((*name).to_owned(), row)
     });
     Ok((Json::Object(rows.collect()), took))
+}
+
+/// The inspection tool beside the edge, again and again.
+struct Inspecting {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<Result<u64>>,
+}
+
+impl Inspecting {
+    fn start(rig: &Rig) -> Self {
+        const COMMANDS: [&[&str]; 3] = [&["ls"], &["cat", "--limit", "100000"], &["verify"]];
+        let buffer = rig.buffer();
+        let commands = COMMANDS.map(|words| {
+            let mut command = rig.command("efd-inspect");
+            command.arg(words[0]).arg(&buffer).args(&words[1..]);
+            command.stdout(Stdio::null());
+            command
+        });
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&ended);
+        let thread = std::thread::spawn(move || {
+            let (mut commands, mut count) = (commands, 0);
+            while !seen.load(Ordering::Relaxed) {
+                for command in &mut commands {
+                    let status = command.status().context("run efd-inspect")?;
+                    ensure!(status.success(), "{command:?}: {status}");
+                    count += 1;
+                }
+            }
+            Ok(count)
+        });
+        Self { ended, thread }
+    }
+
+    /// How many commands were run.
+    fn end(self) -> Result<u64> {
+        self.ended.store(true, Ordering::Relaxed);
+        let panicked = |_| anyhow::anyhow!("the inspecting thread panicked");
+        self.thread.join().map_err(panicked)?
+    }
 }
 
 fn usages(rig: &mut Rig) -> Result<[Usage; 3]> {

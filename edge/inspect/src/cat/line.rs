@@ -1,10 +1,11 @@
 //! A record as one line of JSON, written straight from the datum.
 
+use std::collections::BTreeSet;
 use std::fmt::Arguments;
 use std::io::Write;
 
 use efd_shared_avro::{DatumError, Decoder, FieldType, Sink};
-use efd_shared_model::{RecordId, RecordRef};
+use efd_shared_model::{Fingerprint, RecordId, RecordRef};
 
 /// How the lines of one stream look: everything that is the same in all of them, escaped once.
 #[derive(Debug)]
@@ -17,35 +18,40 @@ pub(super) struct Layout {
 
 #[derive(Debug)]
 struct FieldLayout {
-    /// `,"name":`, the first without its comma.
+    /// `,"name":`, the first that is shown without its comma.
     name: Vec<u8>,
     is_array: bool,
+    is_shown: bool,
 }
 
 impl Layout {
-    pub(super) fn new(topic: &str, decoder: Decoder) -> Self {
-        let mut head = b"{\"topic\":".to_vec();
-        put_text(&mut head, topic);
-        head.extend_from_slice(b",\"time\":\"");
-        let fields = decoder.schema().fields.iter().enumerate();
-        let fields = fields.map(|(index, field)| {
-            let mut name = if index == 0 {
-                Vec::new()
-            } else {
-                b",".to_vec()
-            };
+    /// `only`: names of the fields that are shown; all where `None`.
+    pub(super) fn new(topic: &str, decoder: Decoder, only: Option<&BTreeSet<String>>) -> Self {
+        let mut fields = Vec::new();
+        let mut is_first = true;
+        for field in &decoder.schema().fields {
+            let is_shown = only.is_none_or(|only| only.contains(&field.name));
+            let mut name = Vec::new();
+            if is_shown && !std::mem::take(&mut is_first) {
+                name.push(b',');
+            }
             put_text(&mut name, &field.name);
             name.push(b':');
-            FieldLayout {
+            fields.push(FieldLayout {
                 name,
                 is_array: matches!(field.field_type, FieldType::Array(_)),
-            }
-        });
+                is_shown,
+            });
+        }
         Self {
-            head,
-            fields: fields.collect(),
+            head: head(topic),
+            fields,
             decoder,
         }
+    }
+
+    pub(super) fn has_fields(&self) -> bool {
+        self.fields.iter().any(|field| field.is_shown)
     }
 
     pub(super) fn write_line(
@@ -54,17 +60,7 @@ impl Layout {
         record: &RecordRef<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), DatumError> {
-        out.extend_from_slice(&self.head);
-        put(
-            out,
-            format_args!("{}\",\"id\":\"{id}\"", record.stamps.event_time),
-        );
-        if let Some(instance) = record.stamps.instance {
-            put(out, format_args!(",\"instance\":{instance}"));
-        }
-        if record.stamps.implausible {
-            out.extend_from_slice(b",\"implausible\":true");
-        }
+        put_stamps(out, &self.head, id, record);
         let begin = out.len();
         out.extend_from_slice(b",\"fields\":{");
         let mut line = Line {
@@ -86,6 +82,46 @@ impl Layout {
     }
 }
 
+/// The datum as it is, for whoever reads it with a library of his own.
+pub(super) fn raw_line(
+    topic: &str,
+    id: RecordId,
+    record: &RecordRef<'_>,
+    schema: &Fingerprint,
+    out: &mut Vec<u8>,
+) {
+    put_stamps(out, &head(topic), id, record);
+    put(out, format_args!(",\"schema\":\"{schema}\",\"datum\":\""));
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in record.datum {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+    out.extend_from_slice(b"\"}\n");
+}
+
+/// `{"topic":"…","time":"`
+fn head(topic: &str) -> Vec<u8> {
+    let mut head = b"{\"topic\":".to_vec();
+    put_text(&mut head, topic);
+    head.extend_from_slice(b",\"time\":\"");
+    head
+}
+
+fn put_stamps(out: &mut Vec<u8>, head: &[u8], id: RecordId, record: &RecordRef<'_>) {
+    out.extend_from_slice(head);
+    put(
+        out,
+        format_args!("{}\",\"id\":\"{id}\"", record.stamps.event_time),
+    );
+    if let Some(instance) = record.stamps.instance {
+        put(out, format_args!(",\"instance\":{instance}"));
+    }
+    if record.stamps.implausible {
+        out.extend_from_slice(b",\"implausible\":true");
+    }
+}
+
 struct Line<'a> {
     fields: &'a [FieldLayout],
     /// The bracket of the array is written, its items are to come.
@@ -94,37 +130,45 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
+    /// `false` of a field that is not shown.
     #[inline]
-    fn begin(&mut self, field: usize) {
+    fn begin(&mut self, field: usize) -> bool {
+        let layout = &self.fields[field];
+        if !layout.is_shown {
+            return false;
+        }
         if self.is_in_array {
             self.out.push(b',');
-            return;
+            return true;
         }
-        let layout = &self.fields[field];
         self.out.extend_from_slice(&layout.name);
         if layout.is_array {
             self.out.push(b'[');
             self.is_in_array = true;
         }
+        true
     }
 }
 
 impl Sink for Line<'_> {
     fn boolean(&mut self, field: usize, value: bool) {
-        self.begin(field);
-        put(self.out, format_args!("{value}"));
+        if self.begin(field) {
+            put(self.out, format_args!("{value}"));
+        }
     }
 
     fn long(&mut self, field: usize, value: i64) {
-        self.begin(field);
-        put(self.out, format_args!("{value}"));
+        if self.begin(field) {
+            put_number(self.out, value);
+        }
     }
 
     fn double(&mut self, field: usize, value: f64) {
-        self.begin(field);
+        if !self.begin(field) {
+            return;
+        }
         if value.is_finite() {
-            // The fewest digits that read back to the same bits.
-            put(self.out, format_args!("{value:?}"));
+            put_double(self.out, value);
         } else if value.is_nan() {
             self.out.extend_from_slice(b"\"NaN\"");
         } else if value > 0.0 {
@@ -135,18 +179,24 @@ impl Sink for Line<'_> {
     }
 
     fn string(&mut self, field: usize, value: &str) {
-        self.begin(field);
-        put_text(self.out, value);
+        if self.begin(field) {
+            put_text(self.out, value);
+        }
     }
 
     fn bytes(&mut self, field: usize, value: &[u8]) {
-        self.begin(field);
-        put(self.out, format_args!("{{\"bytes\":{}}}", value.len()));
+        if self.begin(field) {
+            put(self.out, format_args!("{{\"bytes\":{}}}", value.len()));
+        }
     }
 
     fn end_array(&mut self, field: usize) {
+        let layout = &self.fields[field];
+        if !layout.is_shown {
+            return;
+        }
         if !self.is_in_array {
-            self.out.extend_from_slice(&self.fields[field].name);
+            self.out.extend_from_slice(&layout.name);
             self.out.push(b'[');
         }
         self.is_in_array = false;
@@ -156,6 +206,17 @@ impl Sink for Line<'_> {
 
 fn put(out: &mut Vec<u8>, text: Arguments<'_>) {
     let written = out.write_fmt(text);
+    debug_assert!(written.is_ok(), "memory takes all");
+}
+
+pub(crate) fn put_number(out: &mut Vec<u8>, value: i64) {
+    let written = serde_json::to_writer(out, &value);
+    debug_assert!(written.is_ok(), "memory takes all");
+}
+
+/// A finite one: the fewest digits that read back to the same bits, several times as fast as by `Display`.
+pub(crate) fn put_double(out: &mut Vec<u8>, value: f64) {
+    let written = serde_json::to_writer(out, &value);
     debug_assert!(written.is_ok(), "memory takes all");
 }
 
@@ -177,6 +238,10 @@ mod tests {
     use super::*;
 
     fn layout(types: &[&str]) -> Layout {
+        layout_of(types, None)
+    }
+
+    fn layout_of(types: &[&str], only: Option<&BTreeSet<String>>) -> Layout {
         let fields = types.iter().enumerate().map(|(index, kind)| {
             let kind = match kind.strip_suffix("[]") {
                 Some(items) => format!(r#"{{"type":"array","items":"{items}"}}"#),
@@ -189,6 +254,7 @@ mod tests {
         Layout::new(
             "a\"b",
             Decoder::new(Arc::new(RecordSchema::parse(&text).unwrap())),
+            only,
         )
     }
 
@@ -269,6 +335,34 @@ mod tests {
             ],
             r#"{"f0":[1.0,2.5],"f1":[],"f2":["x"],"f3":4}"#,
         );
+    }
+
+    #[test]
+    fn only_some_fields() {
+        use Value::{Array, Long, String};
+        let types = ["long[]", "string", "double[]", "long"];
+        let values = [
+            Array(vec![Long(1), Long(2)]),
+            String("x".into()),
+            Array(vec![]),
+            Long(4),
+        ];
+        let mut datum = Vec::new();
+        encode_values(&values, &mut datum);
+        let check = |only: &[&str], expected: &str| {
+            let only = only.iter().map(|&name| name.to_owned()).collect();
+            let layout = layout_of(&types, Some(&only));
+            let (line, is_ok) = line(&layout, &datum, None);
+            assert!(
+                is_ok && line.ends_with(&format!(",\"fields\":{expected}}}\n")),
+                "{line}"
+            );
+            assert_eq!(layout.has_fields(), expected != "{}");
+        };
+        check(&["f1", "f3"], r#"{"f1":"x","f3":4}"#);
+        check(&["f2"], r#"{"f2":[]}"#);
+        check(&["f0", "f2"], r#"{"f0":[1,2],"f2":[]}"#);
+        check(&["f9"], "{}");
     }
 
     #[test]

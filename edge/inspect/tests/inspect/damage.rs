@@ -5,20 +5,9 @@ use std::path::{Path, PathBuf};
 
 use efd_shared_store::{ReadOnlyStore, verify};
 
-use crate::world::{Ran, closed, contents, contents_but_wal_indexes, crashed, run, segment};
-
-/// A stream of numbers that is the same in each run (SplitMix64).
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
+use crate::world::{
+    Numbers, Ran, closed, contents, contents_but_wal_indexes, crashed, run, segment,
+};
 
 /// Every line that an intact buffer gives.
 fn all_lines() -> (std::collections::BTreeSet<String>, usize) {

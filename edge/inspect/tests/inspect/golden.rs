@@ -280,12 +280,20 @@ fn errors_say_what_to_do() {
 
 #[test]
 fn help_teaches() {
-    for arguments in [
-        &["--help"][..],
-        &["ls", "--help"],
-        &["cat", "--help"],
-        &["verify", "--help"],
-    ] {
+    let verbs = [
+        "ls",
+        "show",
+        "cat",
+        "export",
+        "account",
+        "retention",
+        "repair",
+        "send",
+        "watch",
+        "verify",
+    ];
+    let of_verbs = verbs.map(|verb| vec![verb, "--help"]);
+    for arguments in of_verbs.into_iter().chain([vec!["--help"]]) {
         let output = command().args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         let text = String::from_utf8(output.stdout).unwrap();

@@ -9,7 +9,18 @@
     reason = "a test stops where it fails, in its helpers too"
 )]
 
+mod account;
 mod damage;
+mod files;
+mod follow;
 mod golden;
+mod kept;
 mod live;
+mod looks;
+mod manual;
+mod matrix;
+mod parcel;
+mod python;
+mod repair;
+mod watch;
 mod world;

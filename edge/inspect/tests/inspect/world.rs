@@ -95,7 +95,7 @@ pub fn log(n: u8, kind: LaneKind) -> EpochLane {
     }
 }
 
-fn block(
+pub fn block(
     log: EpochLane,
     number: u64,
     records: Vec<(u32, i64, Option<i32>, Vec<u8>)>,
@@ -124,7 +124,7 @@ fn block(
         .unwrap()
 }
 
-fn datum(values: &[Value]) -> Vec<u8> {
+pub fn datum(values: &[Value]) -> Vec<u8> {
     let mut out = Vec::new();
     encode_values(values, &mut out);
     out
@@ -157,7 +157,7 @@ pub fn telemetry(n: u8, number: u64) -> SealedBlock {
     )
 }
 
-fn event(n: u8, number: u64) -> SealedBlock {
+pub fn event(n: u8, number: u64) -> SealedBlock {
     let time = BEGIN + i64::from(n - 1) * 3600 * SECOND + number as i64;
     let record = |index: i32| {
         let values = [
@@ -174,7 +174,7 @@ fn event(n: u8, number: u64) -> SealedBlock {
     block(log(n, LaneKind::Events), number, vec![record(1), record(2)])
 }
 
-fn loss(n: u8) -> SealedBlock {
+pub fn loss(n: u8) -> SealedBlock {
     let (from, until) = (UtcNanos(BEGIN), UtcNanos(BEGIN + 5));
     let loss = Loss {
         topic: "lsst.sal.MTMount.elevation".into(),
@@ -193,7 +193,7 @@ fn loss(n: u8) -> SealedBlock {
     )
 }
 
-fn parked(n: u8) -> SealedBlock {
+pub fn parked(n: u8) -> SealedBlock {
     let text = |text: &str| Value::String(text.into());
     let values = [
         text("untyped"),
@@ -318,6 +318,23 @@ pub fn segment(root: &Path, lane: &str, index: usize) -> PathBuf {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "db"));
     files.sort();
     files[index].clone()
+}
+
+/// A stream of numbers that is the same in each run (SplitMix64).
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
 }
 
 pub struct Ran {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod sample;
+
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use efd_edge_transcode::{LeapSeconds, Plan, Stamps};

@@ -300,6 +300,12 @@ pub(crate) fn find(
     Ok(found)
 }
 
+pub(crate) fn committed(connection: &Connection, position: Position) -> rusqlite::Result<UtcNanos> {
+    connection
+        .prepare_cached("SELECT committed FROM blocks WHERE position = ?1")?
+        .query_row([position.0], |row| row.get(0).map(UtcNanos))
+}
+
 /// Reads one block and checks that it is what was written.
 pub(crate) fn read_block(
     connection: &Connection,
@@ -382,6 +388,8 @@ pub struct Tally {
     pub records: u64,
     /// Earliest and latest event time; `None` of no blocks.
     pub event_span: Option<(UtcNanos, UtcNanos)>,
+    /// When the first of them was committed; `None` of no blocks.
+    pub committed_first: Option<UtcNanos>,
 }
 
 pub(crate) fn tally(
@@ -391,7 +399,7 @@ pub(crate) fn tally(
 ) -> rusqlite::Result<Tally> {
     let lanes = lane_keys(connection)?;
     let mut statement = connection.prepare_cached(
-        "SELECT count(*), total(records), min(event_time_min), max(event_time_max)
+        "SELECT count(*), total(records), min(event_time_min), max(event_time_max), min(committed)
          FROM blocks WHERE epoch_lane = ?1 AND number BETWEEN ?2 AND ?3",
     )?;
     let mut sum = Tally::default();
@@ -407,6 +415,10 @@ pub(crate) fn tally(
                     let (min, max) = (UtcNanos(min), UtcNanos(max));
                     let known = sum.event_span.get_or_insert((min, max));
                     *known = (known.0.min(min), known.1.max(max));
+                }
+                if let Some(committed) = row.get::<_, Option<i64>>(4)?.map(UtcNanos) {
+                    let first = sum.committed_first.get_or_insert(committed);
+                    *first = (*first).min(committed);
                 }
                 Ok(())
             })?;

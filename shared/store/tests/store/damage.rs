@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use efd_shared_model::{LaneKind, RangeSet, UtcNanos};
-use efd_shared_store::{Item, Options, Position, ReadOnlyStore, Recovery, Severity, Store, verify};
+use efd_shared_store::{
+    Item, Notice, Options, Position, ReadOnlyStore, Recovery, Severity, Store, verify,
+};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::{TempDir, tempdir};
@@ -250,6 +252,31 @@ fn a_damaged_meta_is_set_aside_and_derived_anew() {
         store.acked("centre").is_empty(),
         "acknowledgements cannot be derived"
     );
+}
+
+/// SQLite takes an empty file for a database that was never written, and would delete what is beside it.
+#[test]
+fn a_wal_beside_a_database_without_length_stays() {
+    let (made, _) = made();
+    for length in [0, 1, 50] {
+        let root = copy(made.path());
+        let (meta, wal) = (root.path().join("meta.db"), root.path().join("meta.db-wal"));
+        let kept = fs::read(&wal).unwrap();
+        assert!(!kept.is_empty());
+        fs::write(&meta, vec![7; length]).unwrap();
+        let seen = ReadOnlyStore::open(root.path()).unwrap();
+        assert!(
+            matches!(seen.notices(), [Notice::Unreadable { path, .. }] if *path == meta),
+            "{:?}",
+            seen.notices()
+        );
+        assert!(seen.reader().epochs().unwrap().len() == 1);
+        assert!(fs::read(&wal).unwrap() == kept, "{length}");
+        let (_store, recovery) = Store::open(root.path(), options()).unwrap();
+        assert_eq!(recovery.set_aside.len(), 1);
+        let aside = root.path().join("set-aside/meta.db-wal");
+        assert!(fs::read(aside).unwrap() == kept, "{length}");
+    }
 }
 
 #[test]

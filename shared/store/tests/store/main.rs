@@ -16,6 +16,7 @@ mod crash_vfs;
 mod damage;
 mod faults;
 mod fixture;
+mod holes;
 mod model;
 mod retention;
 mod world;

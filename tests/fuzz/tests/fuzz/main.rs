@@ -11,8 +11,10 @@ use efd_tests_fuzz::{CountingAllocator, Target, fuzz};
 
 mod avro;
 mod blocks;
+mod buffer;
 mod frames;
 mod model;
+mod parcel;
 mod text;
 mod transcode;
 

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use efd_shared_avro::{Decoder, RecordSchema};
-use efd_shared_model::{
-    EpochId, Fingerprint, RecordId, RecordRef, Schema, StreamDeclaration, StreamNumber,
-};
+use efd_shared_model::loss::LOSS_SCHEMA;
+use efd_shared_model::{EpochId, Fingerprint, Schema, StreamDeclaration, StreamNumber};
 use efd_shared_store::{ReadOnlyStore, Reader};
 
-use super::line::Layout;
 use crate::pattern::Pattern;
 
 pub(super) struct Streams {
     pattern: Option<Pattern>,
+    opened: usize,
     epochs: BTreeMap<EpochId, Epoch>,
+    /// Of [`Self::look_again`].
+    round: u64,
 }
 
 /// Why a record's stream cannot be told.
@@ -36,6 +37,8 @@ struct Epoch {
     first_wanted: Option<StreamNumber>,
     /// Segments that have been asked as well: each declares what its own blocks need.
     asked: BTreeSet<PathBuf>,
+    /// When it was asked for last.
+    round: Option<u64>,
 }
 
 struct Known {
@@ -44,33 +47,31 @@ struct Known {
     opened: Option<Result<Arc<Stream>, Missing>>,
 }
 
-/// A stream that is shown.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) topic: String,
-    layout: Layout,
-}
-
-impl Stream {
-    /// Appends the record as one line. Where its datum does not fit the schema the line says so, and the reason is given.
-    pub(super) fn write_line(
-        &self,
-        id: RecordId,
-        record: &RecordRef<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), String> {
-        self.layout
-            .write_line(id, record, out)
-            .map_err(|error| error.to_string())
-    }
+/// A stream of which records are wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Stream {
+    /// Its own in this walk, whatever its epoch.
+    pub(crate) number: usize,
+    pub(crate) topic: String,
+    #[cfg(feature = "play")]
+    pub(crate) declaration: StreamDeclaration,
+    pub(crate) schema: Schema,
+    pub(crate) decoder: Decoder,
 }
 
 impl Streams {
     pub(super) fn new(pattern: Option<Pattern>) -> Self {
         Self {
             pattern,
+            opened: 0,
             epochs: BTreeMap::new(),
+            round: 0,
         }
+    }
+
+    /// A live writer may have declared more since: what is asked for from here on is looked up once more.
+    pub(super) fn look_again(&mut self) {
+        self.round += 1;
     }
 
     /// Whether anything of the epoch may be wanted. What is not known may be.
@@ -113,6 +114,7 @@ impl Streams {
         if !known {
             self.ask_segment(id, segment);
         }
+        let count = self.opened;
         let epoch = self.epoch(id, segment, reader);
         let known = epoch.streams.get_mut(&number).ok_or(Missing::Stream)?;
         if !known.is_wanted {
@@ -121,15 +123,25 @@ impl Streams {
         let declaration = &known.declaration;
         let opened = known
             .opened
-            .get_or_insert_with(|| open(declaration, segment, reader));
-        opened.clone().map(Some)
+            .get_or_insert_with(|| open(declaration, count, segment, reader))
+            .clone();
+        self.opened = count + 1;
+        opened.map(Some)
     }
 
     fn epoch(&mut self, id: EpochId, segment: &Path, reader: &mut Reader) -> &mut Epoch {
-        if !self.epochs.contains_key(&id) {
+        let round = Some(self.round);
+        if self
+            .epochs
+            .get(&id)
+            .is_none_or(|epoch| epoch.round != round)
+        {
             let streams = reader.streams(id).unwrap_or_default();
             let is_empty = streams.is_empty();
             self.add(id, streams);
+            let epoch = self.epochs.entry(id).or_default();
+            epoch.round = round;
+            epoch.asked.clear();
             if is_empty {
                 self.ask_segment(id, segment);
             }
@@ -167,23 +179,35 @@ impl Streams {
 
 fn open(
     declaration: &StreamDeclaration,
+    number: usize,
     segment: &Path,
     reader: &mut Reader,
 ) -> Result<Arc<Stream>, Missing> {
     let fingerprint = declaration.schema;
     let schema = find_schema(&fingerprint, segment, reader).ok_or(Missing::Schema(fingerprint))?;
     let unreadable = |error: efd_shared_avro::SchemaError| Missing::Unreadable(error.to_string());
-    let schema = RecordSchema::parse(schema.text()).map_err(unreadable)?;
+    let parsed = RecordSchema::parse(schema.text()).map_err(unreadable)?;
     Ok(Arc::new(Stream {
+        number,
         topic: declaration.topic.clone(),
-        layout: Layout::new(&declaration.topic, Decoder::new(Arc::new(schema))),
+        #[cfg(feature = "play")]
+        declaration: declaration.clone(),
+        decoder: Decoder::new(Arc::new(parsed)),
+        schema,
     }))
 }
 
 fn find_schema(fingerprint: &Fingerprint, segment: &Path, reader: &mut Reader) -> Option<Schema> {
     let known = reader.schema(fingerprint).ok().flatten();
-    known.or_else(|| {
-        let alone = ReadOnlyStore::open(segment).ok()?;
-        alone.reader().schema(fingerprint).ok().flatten()
-    })
+    known
+        .or_else(|| {
+            let alone = ReadOnlyStore::open(segment).ok()?;
+            alone.reader().schema(fingerprint).ok().flatten()
+        })
+        .or_else(|| own_schema(fingerprint))
+}
+
+/// Where no copy of it can be read, that of the losses is known all the same.
+pub(crate) fn own_schema(fingerprint: &Fingerprint) -> Option<Schema> {
+    Some(Schema::new(LOSS_SCHEMA)).filter(|schema| schema.fingerprint() == *fingerprint)
 }
