@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value as Json;
 
-use crate::project::{cargo, metadata, root, say, succeed};
+use crate::generated;
+use crate::project::{Profile, cargo, metadata, root, say, succeed, target_folder};
+use crate::test::FEATURES;
 
 /// `skips`: where to list what is left out.
 pub(crate) fn run(skips: Option<&Path>) -> Result<()> {
@@ -18,10 +20,13 @@ pub(crate) fn run(skips: Option<&Path>) -> Result<()> {
         "--locked",
         "--workspace",
         "--all-targets",
+        "--features",
+        FEATURES,
         "--",
         "-D",
         "warnings",
-    ]))
+    ]))?;
+    generated::settle(&target_folder()?.join(Profile::Dev.folder()))
 }
 
 /// Every dependency's licence must be in the list of `deny.toml`, and none may be in its list of bans.

@@ -15,7 +15,8 @@ use crate::project::{Profile, build_programs, complain, root, say, succeed, targ
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How long the publisher publishes. The link is cut for the second quarter of it, from second 20 to 35 of a minute.
+    /// How long the publisher publishes, 12 to 3600. The link is cut from a third of it on for a quarter: from second 20 to
+    /// 35 of a minute.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(12..=3600))]
     seconds: u32,
     /// Where everything lands; emptied first if a demo made it.
@@ -37,7 +38,7 @@ const DOMAIN: u16 = 77;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Installer::new()?.packages(Group::Build)?;
-    say("building (the first time this takes minutes)");
+    say("building; the first time this takes minutes");
     let programs = build_programs(Profile::Demo, &[])?;
     let Shown { account, looked } = show(arguments, &programs)?;
     if arguments.json {
@@ -127,7 +128,11 @@ fn watch(rig: &mut Rig, seconds: u32) -> Result<()> {
     let (mut cut, mut healed) = (false, false);
     let terminal = std::io::stdout().is_terminal();
     let mut next_line = 0.0;
+    say(
+        "Read one after the other, the lake first. What was cut off with the link may be in the lake before its acknowledgement is here.",
+    );
     say("   time      link   published    recorded  acknowledged     in the lake");
+    let mut acknowledged = 0;
     loop {
         std::thread::sleep(Duration::from_millis(200));
         let now = began.elapsed().as_secs_f64();
@@ -143,7 +148,7 @@ fn watch(rig: &mut Rig, seconds: u32) -> Result<()> {
         if now >= next_line || ended.is_some() {
             next_line = now + if terminal { 1.0 } else { 5.0 };
             let link = if cut && !healed { "CUT" } else { "up" };
-            progress(rig, now, link)?;
+            progress(rig, now, link, &mut acknowledged)?;
         }
         if let Some(status) = ended {
             ensure!(
@@ -162,8 +167,11 @@ fn watch(rig: &mut Rig, seconds: u32) -> Result<()> {
     }
 }
 
-fn progress(rig: &mut Rig, now: f64, link: &str) -> Result<()> {
-    let (edge, central) = (rig.edge_status()?, rig.central_status()?);
+/// The lake is asked first, then the edge, then the publisher: against the way of the data, so that no number is behind
+/// the one that follows from it. The publisher says its own once a second.
+fn progress(rig: &mut Rig, now: f64, link: &str, acknowledged: &mut u64) -> Result<()> {
+    let central = rig.central_status()?;
+    let edge = rig.edge_status()?;
     let number = |json: &Json, path: &str| json.pointer(path).and_then(Json::as_u64).unwrap_or(0);
     let published = rig.sim()?.log().tail(1);
     let published = published
@@ -172,10 +180,13 @@ fn progress(rig: &mut Rig, now: f64, link: &str) -> Result<()> {
         .next()
         .and_then(|word| word.parse::<u64>().ok())
         .unwrap_or(0);
+    // What is recorded was published, whatever the publisher's last line says.
+    let recorded = number(&edge, "/samples/recorded");
+    // An estimate of the edge's, from whole segments.
+    *acknowledged = number(&edge, "/buffer/acknowledged_records").max(*acknowledged);
     say(&format!(
-        "{now:6.0} s {link:>8} {published:>11} {:>11} {:>13} {:>15}",
-        number(&edge, "/samples/recorded"),
-        number(&edge, "/buffer/acknowledged_records"),
+        "{now:6.0} s {link:>8} {:>11} {recorded:>11} {acknowledged:>13} {:>15}",
+        published.max(recorded),
         number(&central, "/lake/records"),
     ));
     Ok(())
@@ -205,11 +216,21 @@ fn print_table(account: &Account) {
         row(topic, line);
     }
     row("total", &account.json);
+    say(
+        "both: stored, and named as lost as well. The promise: stored and lost are published, the other three are 0.",
+    );
+    if account.keeps_the_promise() {
+        say(&format!(
+            "It held: {} published = {} stored + {} named as lost; nothing is missing, nothing is there twice.",
+            account.published, account.stored, account.lost
+        ));
+    }
 }
 
 /// Commands with which to look at what the demo left: each is run here, and printed with the begin of what it says.
 fn look(rig: &Rig, programs: &Path) -> Result<()> {
-    const LINES: usize = 6;
+    const LINES: usize = 12;
+    const COLUMNS: usize = 160;
     let topic = "lsst.sal.LabMount.elevation";
     let program = |name: &str| Command::new(programs.join(name));
     let mut ls = program("efd-inspect");
@@ -220,12 +241,10 @@ fn look(rig: &Rig, programs: &Path) -> Result<()> {
         .args(["--topic", topic, "--limit", "3"]);
     let mut verify = program("efd-inspect");
     verify.arg("verify").arg(rig.buffer());
-    let mut schema = program("efd-edge");
-    schema
-        .arg("schema")
-        .arg(root().join("tests/sim/idl/sal_revCoded_LabMount.idl"));
+    let mut show = program("efd-inspect");
+    show.arg("show").arg(rig.buffer()).arg("LabMount.elevation");
     say("\nlook at what it left:");
-    for mut command in [ls, cat, verify, schema] {
+    for mut command in [ls, show, cat, verify] {
         let output = command
             .output()
             .with_context(|| format!("start `{}`", typed(&command)))?;
@@ -237,8 +256,14 @@ fn look(rig: &Rig, programs: &Path) -> Result<()> {
             String::from_utf8_lossy(&output.stderr)
         );
         say(&format!("\n$ {}", typed(&command)));
-        for line in String::from_utf8_lossy(&output.stdout).lines().take(LINES) {
-            say(&format!("  {}", line.chars().take(160).collect::<String>()));
+        let text = String::from_utf8_lossy(&output.stdout);
+        for line in text.lines().take(LINES) {
+            let is_long = line.chars().count() > COLUMNS;
+            let begin: String = line.chars().take(COLUMNS).collect();
+            say(&format!("  {begin}{}", if is_long { "…" } else { "" }));
+        }
+        if text.lines().count() > LINES {
+            say("  …");
         }
     }
     match Installer::new().and_then(|installer| installer.python()) {

@@ -5,6 +5,8 @@
 mod bench;
 mod check;
 mod demo;
+mod generated;
+mod lanes;
 mod project;
 mod test;
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value as Json;
 
+use crate::generated;
+
 /// The workspace's folder.
 pub(crate) fn root() -> &'static Path {
     // tests/xtask
@@ -30,6 +32,16 @@ pub(crate) fn complain(line: &str) {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    // What our own cargo says of this crate is none of what it builds; build scripts that look at it (ring's) would run anew,
+    // and all that stands on them, whenever cargo is called by us after it was called by hand.
+    for (name, _) in std::env::vars_os() {
+        let is_of_this_crate = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if is_of_this_crate {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -108,7 +120,9 @@ pub(crate) fn build_programs(profile: Profile, features: &[&str]) -> Result<Path
     }
     command.args(["--profile", profile.name()]);
     succeed(&mut command)?;
-    Ok(target_folder()?.join(profile.folder()))
+    let folder = target_folder()?.join(profile.folder());
+    generated::settle(&folder)?;
+    Ok(folder)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use efd_tests_testkit::install::{Group, Installer};
 use efd_tests_testkit::skips;
 
-use crate::project::{cargo, say, skips_file, succeed};
-use crate::{check, demo};
+use crate::project::{Profile, cargo, say, skips_file, succeed, target_folder};
+use crate::{check, demo, generated, lanes};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -33,7 +33,8 @@ enum Stage {
 }
 
 /// Test builds can break promises on purpose: without its flag a program behaves as ever.
-const SABOTAGE: [&str; 2] = ["efd-edge-agent/sabotage", "efd-central-daemon/sabotage"];
+pub(crate) const FEATURES: &str =
+    "efd-edge-agent/sabotage,efd-central-daemon/sabotage,efd-edge-inspect/play";
 
 /// What the tests start: Kafka, a schema registry, a Python with DuckDB and other readers.
 pub(crate) fn prepare() -> Result<()> {
@@ -79,35 +80,34 @@ fn stages(arguments: &Arguments) -> Result<()> {
 
 /// The programs and all tests in one selection: another would build the dependencies once more with other features.
 fn build() -> Result<()> {
-    let features = SABOTAGE.join(",");
-    let kinds = ["--bins", "--tests", "--features", &features];
+    let kinds = ["--bins", "--tests", "--features", FEATURES];
     succeed(
         cargo()
             .args(["build", "--locked", "--workspace"])
             .args(kinds),
-    )
+    )?;
+    generated::settle(&target_folder()?.join(Profile::Dev.folder()))
 }
 
 fn test(arguments: &Arguments) -> Result<()> {
-    let mut command = cargo();
-    let features = SABOTAGE.join(",");
-    command
-        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
-        .args(["--features", &features])
-        .env("EFD_PYTHON", Installer::new()?.python()?.interpreter())
-        .env(skips::LIST, skips_file()?);
-    if arguments.no_skip {
-        command.env(skips::NO_SKIP, "1");
-    }
-    if arguments.long {
-        command.envs([
-            ("EFD_LONG", "1"),
-            ("EFD_SEEDS", "20000"),
-            ("EFD_CRASHES", "5000"),
-            ("EFD_FUZZ_SECONDS", "600"),
-        ]);
-    }
-    succeed(&mut command)
+    let (python, skips_file) = (Installer::new()?.python()?, skips_file()?);
+    let selection = ["--locked", "--workspace", "--features", FEATURES];
+    lanes::run(&selection, |command| {
+        command
+            .env("EFD_PYTHON", python.interpreter())
+            .env(skips::LIST, &skips_file);
+        if arguments.no_skip {
+            command.env(skips::NO_SKIP, "1");
+        }
+        if arguments.long {
+            command.envs([
+                ("EFD_LONG", "1"),
+                ("EFD_SEEDS", "20000"),
+                ("EFD_CRASHES", "5000"),
+                ("EFD_FUZZ_SECONDS", "600"),
+            ]);
+        }
+    })
 }
 
 #[expect(

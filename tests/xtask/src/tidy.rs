@@ -31,8 +31,11 @@ const SHELLS: [&str; 12] = [
 /// Dependencies that one crate on each side may name, and which.
 const OWNED: [(&str, &[&str]); 4] = [
     ("eclipse-cyclonedds-sys", &["edge/dds"]),
-    ("quinn", &["edge/agent", "central/daemon"]),
-    ("parquet", &["central/lake", "tests/sim"]),
+    ("quinn", &["edge/ship", "central/daemon"]),
+    (
+        "parquet",
+        &["shared/arrow", "edge/inspect", "central/lake", "tests/sim"],
+    ),
     ("rdkafka", &["central/log", "central/feed"]),
 ];
 /// In the order of the data: a crate depends on those before it only.
@@ -43,9 +46,9 @@ const LAYERS: [&[&str]; 9] = [
         "shared/stats",
         "shared/avro",
     ],
-    &["shared/wire", "shared/store"],
+    &["shared/arrow", "shared/wire", "shared/store"],
     &["shared/daemon"],
-    &["edge/dds", "edge/transcode"],
+    &["edge/dds", "edge/transcode", "edge/ship"],
     &["edge/agent", "edge/inspect"],
     &["central/log"],
     &["central/feed", "central/lake"],
