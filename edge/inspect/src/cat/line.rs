@@ -323,7 +323,7 @@ mod tests {
                 Double(1e300),
                 Double(0.1),
             ],
-            r#"{"f0":"NaN","f1":"Infinity","f2":"-Infinity","f3":-0.0,"f4":1e300,"f5":0.1}"#,
+            r#"{"f0":"NaN","f1":"Infinity","f2":"-Infinity","f3":-0.0,"f4":1e+300,"f5":0.1}"#,
         );
         check(
             &["double[]", "long[]", "string[]", "long"],
