@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+pub(crate) use efd_shared_daemon::units::size;
 use efd_shared_model::UtcNanos;
 use efd_shared_model::time::NANOS_PER_SECOND;
 
@@ -16,21 +17,6 @@ pub(crate) fn floor(time: UtcNanos) -> String {
 /// The first whole second behind `time`.
 pub(crate) fn ceiling(time: UtcNanos) -> String {
     floor(time.saturating_add(NANOS_PER_SECOND))
-}
-
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut units = UNITS.iter();
-    let mut unit = units.next();
-    while value >= 1024.0 && units.len() > 0 {
-        value /= 1024.0;
-        unit = units.next();
-    }
-    format!("{value:.1} {}", unit.unwrap_or(&"PiB"))
 }
 
 /// Columns as wide as their widest cell; those of numbers to the right.
@@ -86,20 +72,6 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        for (bytes, expected) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            (5 << 30, "5.0 GiB"),
-            (u64::MAX, "16384.0 PiB"),
-        ] {
-            assert_eq!(size(bytes), expected);
-        }
-    }
 
     #[test]
     fn spans_in_tables_cover_what_they_are_of() {

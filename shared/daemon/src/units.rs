@@ -558,3 +558,19 @@ where
 
     deserializer.deserialize_any(Text(expected, std::marker::PhantomData))
 }
+
+/// A number of bytes for people, rounded: `1.5 KiB`. [`ByteSize`] is exact.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut units = UNITS.iter();
+    let mut unit = units.next();
+    while value >= 1024.0 && units.len() > 0 {
+        value /= 1024.0;
+        unit = units.next();
+    }
+    format!("{value:.1} {}", unit.unwrap_or(&"PiB"))
+}

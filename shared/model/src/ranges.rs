@@ -91,6 +91,37 @@ impl RangeSet {
         }
     }
 
+    /// Without what is in `other`.
+    pub fn subtract(&mut self, other: &Self) {
+        for range in other.iter() {
+            self.remove_range(range);
+        }
+    }
+
+    /// What is in both. By merging: as many steps as both have ranges.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let mut common = Self::new();
+        let (mut left, mut right) = (self.iter().peekable(), other.iter().peekable());
+        while let (Some(x), Some(y)) = (left.peek(), right.peek()) {
+            common.insert_range(*x.start().max(y.start())..=*x.end().min(y.end()));
+            if x.end() <= y.end() {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        common
+    }
+
+    /// What is here and not in `other`.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Self {
+        let mut rest = self.clone();
+        rest.subtract(&self.intersection(other));
+        rest
+    }
+
     /// Ascending.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = RangeInclusive<u64>> + '_ {
         self.ranges.iter().map(|(&first, &last)| first..=last)
@@ -242,6 +273,20 @@ mod tests {
             set.write(&mut out);
             let bytes = out.into_bytes();
             prop_assert_eq!(RangeSet::read(&mut Reader::new(&bytes), 100).unwrap(), set);
+        }
+
+        #[test]
+        fn both_and_one_agree_with_plain_sets(
+            a in prop::collection::vec((0u64..60, 0u64..12), 0..20),
+            b in prop::collection::vec((0u64..60, 0u64..12), 0..20),
+        ) {
+            let set = |ranges: &[(u64, u64)]| -> RangeSet {
+                ranges.iter().map(|(first, length)| *first..=first + length).collect()
+            };
+            let plain = |set: &RangeSet| set.iter().flatten().collect::<BTreeSet<u64>>();
+            let (a, b) = (set(&a), set(&b));
+            prop_assert_eq!(plain(&a.intersection(&b)), &plain(&a) & &plain(&b));
+            prop_assert_eq!(plain(&a.difference(&b)), &plain(&a) - &plain(&b));
         }
 
         #[test]

@@ -584,9 +584,7 @@ impl Store {
     pub fn remove_acked(&mut self, destination: &str, log: &EpochLane, numbers: &RangeSet) {
         let acked = self.acked.get_mut(destination);
         if let Some(ranges) = acked.and_then(|acked| acked.get_mut(log)) {
-            for range in numbers.iter() {
-                ranges.remove_range(range);
-            }
+            ranges.subtract(numbers);
             self.unsaved.insert((destination.to_owned(), *log));
         }
     }

@@ -7,6 +7,7 @@ use efd_edge_agent::config::{Config, HTTP_PORT};
 use efd_edge_agent::leap;
 use efd_edge_agent::meters::PROGRAM;
 use efd_shared_daemon::exit::{Exit, complain, one_line, say};
+use efd_shared_daemon::units::size;
 use serde_json::Value as Json;
 
 const WITHIN: Duration = Duration::from_secs(5);
@@ -50,7 +51,8 @@ fn print(status: &Json) {
         )
     };
     let number = |path: &str| status.pointer(path).and_then(Json::as_f64);
-    let bytes = |path: &str| number(path).map_or_else(|| "?".to_owned(), bytes_words);
+    let bytes =
+        |path: &str| number(path).map_or_else(|| "?".to_owned(), |bytes| size(bytes as u64));
     say(&format!(
         "edge {} at {}, version {}",
         text("/edge"),
@@ -124,17 +126,6 @@ pub(super) fn clock_words(source: &str, error_seconds: Option<f64>) -> String {
         Some(error) if error < 1.0 => format!("{source}, at most {:.3} ms off", error * 1e3),
         Some(error) => format!("{source}, at most {error:.0} s off"),
     }
-}
-
-fn bytes_words(bytes: f64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (bytes, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let digits = usize::from(unit > 0);
-    format!("{value:.digits$} {}", UNITS[unit])
 }
 
 fn span_words(hours: f64) -> String {

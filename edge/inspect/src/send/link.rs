@@ -272,8 +272,7 @@ impl Keeper for Keeping {
                 state.received.entry(lane).or_default().union(&ranges);
             }
             Outcome::Unacked { lane, ranges } => {
-                let received = state.received.entry(lane).or_default();
-                ranges.iter().for_each(|range| received.remove_range(range));
+                state.received.entry(lane).or_default().subtract(&ranges);
             }
             Outcome::Unreadable { id, reason } => {
                 state.unreadable.push(format!("block {id}: {reason}"));

@@ -67,7 +67,7 @@ impl Shipment {
         if choice.lane.is_some() || choice.window != Window::default() {
             let within = Within::find(store, choice, screen)?;
             shipment.keep(|log, held| match within.numbers.get(log) {
-                Some(numbers) => intersection(held, numbers),
+                Some(numbers) => held.intersection(numbers),
                 None => RangeSet::new(),
             });
         }
@@ -106,13 +106,7 @@ impl Shipment {
         };
         if let Some(receipt) = &choice.receipt {
             receipt.check_edge(edge)?;
-            shipment.keep(|log, held| {
-                let mut rest = held.clone();
-                for range in receipt.received(log).iter() {
-                    rest.remove_range(range);
-                }
-                rest
-            });
+            shipment.keep(|log, held| held.difference(&receipt.received(log)));
         }
         Ok(shipment)
     }
@@ -213,16 +207,6 @@ impl Within {
         }
         Ok(())
     }
-}
-
-fn intersection(a: &RangeSet, b: &RangeSet) -> RangeSet {
-    let mut both = a.clone();
-    if let (Some(first), Some(last)) = (a.iter().next(), a.last()) {
-        for hole in b.missing(*first.start()..=last) {
-            both.remove_range(hole);
-        }
-    }
-    both
 }
 
 /// A block that uses what cannot be declared would be refused by the centre, and with it the connection.

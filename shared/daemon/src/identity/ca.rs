@@ -168,17 +168,16 @@ impl Authority {
         days: u32,
         now: UtcNanos,
     ) -> Result<Written, CaError> {
-        check_site(site)?;
-        let leaf = Leaf {
-            identity: CertificateIdentity::Edge {
-                site: site.clone(),
-                edge,
-            },
-            hosts: Vec::new(),
-            usage: ExtendedKeyUsagePurpose::ClientAuth,
-            stem: format!("{site}-{edge}"),
+        let identity = CertificateIdentity::Edge {
+            site: site.clone(),
+            edge,
         };
-        self.issue(dir, leaf, days, now)
+        self.issue(
+            dir,
+            client(site, identity, format!("{site}-{edge}"))?,
+            days,
+            now,
+        )
     }
 
     /// Issues the certificate that ships the buffer of one dead edge, as `rescue-<site>-<edge>.crt` and `.key` in `dir`.
@@ -190,17 +189,12 @@ impl Authority {
         days: u32,
         now: UtcNanos,
     ) -> Result<Written, CaError> {
-        check_site(site)?;
-        let leaf = Leaf {
-            identity: CertificateIdentity::Rescue {
-                site: site.clone(),
-                edge,
-            },
-            hosts: Vec::new(),
-            usage: ExtendedKeyUsagePurpose::ClientAuth,
-            stem: format!("{RESCUE}-{site}-{edge}"),
+        let identity = CertificateIdentity::Rescue {
+            site: site.clone(),
+            edge,
         };
-        self.issue(dir, leaf, days, now)
+        let stem = format!("{RESCUE}-{site}-{edge}");
+        self.issue(dir, client(site, identity, stem)?, days, now)
     }
 
     /// Issues the certificate of a centre as `central-<name>.crt` and `.key` in `dir`.
@@ -289,11 +283,16 @@ struct Leaf {
     stem: String,
 }
 
-fn check_site(site: &Site) -> Result<(), CaError> {
+fn client(site: &Site, identity: CertificateIdentity, stem: String) -> Result<Leaf, CaError> {
     if [CENTRAL, RESCUE].contains(&site.as_str()) {
         return Err(CaError::ReservedSite { site: site.clone() });
     }
-    Ok(())
+    Ok(Leaf {
+        identity,
+        hosts: Vec::new(),
+        usage: ExtendedKeyUsagePurpose::ClientAuth,
+        stem,
+    })
 }
 
 fn host_name(host: &str) -> Result<SanType, CaError> {

@@ -194,3 +194,17 @@ proptest! {
         prop_assert!(outcomes.into_iter().flatten().all(|value| value <= QUANTITY_MAX));
     }
 }
+
+#[test]
+fn sizes_for_people() {
+    for (bytes, expected) in [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (5 << 30, "5.0 GiB"),
+        (u64::MAX, "16384.0 PiB"),
+    ] {
+        assert_eq!(size(bytes), expected);
+    }
+}

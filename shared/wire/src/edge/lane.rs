@@ -59,11 +59,11 @@ pub(super) struct Wanted {
 
 impl LaneShip {
     pub(super) fn new(head: u64, held: RangeSet, acked: RangeSet) -> Self {
-        let within = |set: &RangeSet| intersection(set, &whole(head));
+        let within = |set: &RangeSet| RangeSet::intersection(set, &whole(head));
         let (held, acked) = (within(&held), within(&acked));
         Self {
             head,
-            fill: difference(&held, &acked),
+            fill: RangeSet::difference(&held, &acked),
             held,
             acked,
             ..Self::default()
@@ -105,13 +105,14 @@ impl LaneShip {
         known: StreamNumber,
         through: StreamNumber,
     ) -> (RangeSet, RangeSet) {
-        let received = intersection(received, &whole(self.head));
-        let news = difference(&received, &self.acked);
-        let withdrawn = intersection(&difference(&self.acked, &received), &self.held);
+        let received = RangeSet::intersection(received, &whole(self.head));
+        let news = RangeSet::difference(&received, &self.acked);
+        let withdrawn =
+            RangeSet::intersection(&RangeSet::difference(&self.acked, &received), &self.held);
         self.acked.union(&news);
-        remove(&mut self.acked, &withdrawn);
+        self.acked.subtract(&withdrawn);
         self.fresh.retain(|&number, _| !received.contains(number));
-        let mut backlog = difference(&self.held, &self.acked);
+        let mut backlog = RangeSet::difference(&self.held, &self.acked);
         for &number in self.fresh.keys() {
             backlog.remove_range(number..=number);
         }
@@ -221,7 +222,7 @@ impl LaneShip {
             return Err(last);
         }
         let (mut news, mut landed_bytes) = (RangeSet::new(), 0);
-        let ranges = intersection(ranges, &whole(self.head));
+        let ranges = RangeSet::intersection(ranges, &whole(self.head));
         for range in ranges.iter() {
             self.fill.remove_range(range.clone());
             for (_, waiting) in &mut self.waiting {
@@ -254,22 +255,31 @@ impl LaneShip {
         through: StreamNumber,
     ) -> Wanted {
         let mut wanted = Wanted {
-            granted: intersection(ranges, &self.held),
+            granted: RangeSet::intersection(ranges, &self.held),
             ..Wanted::default()
         };
-        let absent = difference(ranges, &self.held);
-        let existed = intersection(&absent, &whole(self.head));
+        let absent = RangeSet::difference(ranges, &self.held);
+        let existed = RangeSet::intersection(&absent, &whole(self.head));
         let unable = [
-            (UnableReason::Damaged, intersection(&existed, &self.damaged)),
-            (UnableReason::Removed, difference(&existed, &self.damaged)),
-            (UnableReason::Unknown, difference(&absent, &existed)),
+            (
+                UnableReason::Damaged,
+                RangeSet::intersection(&existed, &self.damaged),
+            ),
+            (
+                UnableReason::Removed,
+                RangeSet::difference(&existed, &self.damaged),
+            ),
+            (
+                UnableReason::Unknown,
+                RangeSet::difference(&absent, &existed),
+            ),
         ];
         wanted.unable = unable
             .into_iter()
             .filter(|(_, set)| !set.is_empty())
             .collect();
 
-        remove(&mut self.acked, &wanted.granted);
+        self.acked.subtract(&wanted.granted);
         let mut again = wanted.granted.clone();
         for range in wanted.granted.iter() {
             for number in keys_within(&self.flying, &range) {
@@ -281,9 +291,9 @@ impl LaneShip {
                 again.remove_range(number..=number);
             }
         }
-        remove(&mut self.fill, &again);
+        self.fill.subtract(&again);
         for (_, waiting) in &mut self.waiting {
-            remove(waiting, &again);
+            waiting.subtract(&again);
         }
         self.waiting.retain(|(_, ranges)| !ranges.is_empty());
         self.shelve(&again, known, through);
@@ -336,7 +346,7 @@ impl LaneShip {
 
     /// Held and not acknowledged, and the lowest of them.
     pub(super) fn unacked(&self) -> (u64, Option<u64>) {
-        let unacked = difference(&self.held, &self.acked);
+        let unacked = RangeSet::difference(&self.held, &self.acked);
         let first = unacked.iter().next().map(|range| *range.start());
         (unacked.member_count(), first)
     }
@@ -354,14 +364,14 @@ impl LaneShip {
             .iter()
             .map(|(_, ranges)| ("waiting", ranges.clone()));
         for (name, part) in parts.into_iter().chain(waiting) {
-            let twice = intersection(&seen, &part);
+            let twice = RangeSet::intersection(&seen, &part);
             if !twice.is_empty() {
                 return Some(format!("{twice} in {name} and in another place"));
             }
             seen.union(&part);
         }
-        let seen = intersection(&seen, &self.held);
-        let due = difference(&self.held, &self.acked);
+        let seen = RangeSet::intersection(&seen, &self.held);
+        let due = RangeSet::difference(&self.held, &self.acked);
         if seen != due {
             return Some(format!("{due} are due, {seen} are accounted for"));
         }
@@ -392,32 +402,4 @@ fn keys_within<T>(map: &BTreeMap<u64, T>, range: &RangeInclusive<u64>) -> Vec<u6
 /// 1 to `head`.
 fn whole(head: u64) -> RangeSet {
     RangeSet::from_iter([1..=head])
-}
-
-fn remove(set: &mut RangeSet, ranges: &RangeSet) {
-    for range in ranges.iter() {
-        set.remove_range(range);
-    }
-}
-
-/// By merging: as many steps as both have ranges.
-pub(crate) fn intersection(a: &RangeSet, b: &RangeSet) -> RangeSet {
-    let mut common = RangeSet::new();
-    let (mut left, mut right) = (a.iter().peekable(), b.iter().peekable());
-    while let (Some(x), Some(y)) = (left.peek(), right.peek()) {
-        common.insert_range(*x.start().max(y.start())..=*x.end().min(y.end()));
-        if x.end() <= y.end() {
-            left.next();
-        } else {
-            right.next();
-        }
-    }
-    common
-}
-
-/// What of `a` is not in `b`.
-pub(crate) fn difference(a: &RangeSet, b: &RangeSet) -> RangeSet {
-    let mut rest = a.clone();
-    remove(&mut rest, &intersection(a, b));
-    rest
 }
