@@ -23,14 +23,12 @@ MOMENTS = [
 
 
 def moments():
-    now = Time.now()
-    now.precision = 3
-    return [Time(text, scale="utc") for text in MOMENTS] + [now]
+    return [Time(text, scale="utc") for text in MOMENTS] + [Time.now()]
 
 
 def tai_seconds(moment):
-    """SAL's clock: seconds since 1970-01-01T00:00:00 TAI."""
-    return round(moment.unix_tai * 1024) / 1024
+    """SAL's clock: seconds since 1970-01-01T00:00:00 TAI, in 64ths, whose six decimals are exact: no text is rounded."""
+    return round(moment.unix_tai * 64) / 64
 
 
 def make(file):
@@ -40,7 +38,7 @@ def make(file):
 
 
 def posix_text(seconds):
-    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
 
 def check(file, lake):
@@ -55,7 +53,7 @@ def check(file, lake):
     wrong = []
     for sent, stored in rows:
         utc = expected[sent]
-        utc.precision = 3
+        utc.precision = 6
         if posix_text(stored) != utc.isot:
             wrong.append([sent, stored, utc.isot])
     seen = {sent for sent, _ in rows}
