@@ -44,11 +44,14 @@ pub fn account(
     let is_apart = filter.topic.is_some() || filter.lane.is_some() || filter.instance.is_some();
     let takes = if is_apart { Takes::Records } else { Takes::All };
     let mut account = Account::of(takes, pattern, filter.instance);
-    Walk::new(&store, filter)?.run(&store, &mut account, screen)?;
+    let mut walk = Walk::new(&store, filter)?;
     if is_apart {
         account.takes = Takes::Losses;
         losses(&store, filter, &mut account, screen)?;
+        account.takes = takes;
     }
+    walk.begin_with(LaneKind::Losses);
+    walk.run(&store, &mut account, screen)?;
     if json {
         writeln!(screen.out, "{}", account.json())?;
     } else {

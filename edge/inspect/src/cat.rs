@@ -18,8 +18,8 @@ use crate::pattern::{Pattern, nearest};
 use crate::screen::Screen;
 use crate::walk::{Filter, Stream, Taker, Walk};
 use follow::Following;
+pub(crate) use line::{IdText, put_double, put_number};
 use line::{Layout, raw_line};
-pub(crate) use line::{put_double, put_number};
 
 /// What a line tells of a record's datum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub fn cat(
     let mut lines = Lines {
         form,
         layouts: HashMap::new(),
+        ids: IdText::default(),
         text: Vec::new(),
     };
     let mut following = follow.map(|pace| (pace, Following::new(path, &store)));
@@ -111,6 +112,7 @@ struct Lines<'a> {
     form: &'a Form,
     /// By the number of the stream.
     layouts: HashMap<usize, Layout>,
+    ids: IdText,
     /// Of one block.
     text: Vec<u8>,
 }
@@ -140,12 +142,15 @@ impl<O: Write> Taker<O> for Lines<'_> {
     ) -> Result<Result<(), String>, InspectError> {
         if *self.form == Form::Raw {
             let schema = stream.schema.fingerprint();
+            let id = self.ids.of(id);
             raw_line(&stream.topic, id, record, &schema, &mut self.text);
             return Ok(Ok(()));
         }
         let mut text = std::mem::take(&mut self.text);
-        let written = self.layout(stream).write_line(id, record, &mut text);
-        self.text = text;
+        let mut ids = std::mem::take(&mut self.ids);
+        let layout = self.layout(stream);
+        let written = layout.write_line(ids.of(id), record, &mut text);
+        (self.text, self.ids) = (text, ids);
         Ok(written.map_err(|error| error.to_string()))
     }
 

@@ -180,6 +180,10 @@ copy the disk before anything else. 3: a newer version has written it; use that 
     Verify {
         /// The buffer's folder, or a segment file.
         path: PathBuf,
+        /// Decompresses each block as well: its digest, and the stamps and length of each record. Several times the
+        /// work, for what was wrong before it was stored; a sealed file is always checked so.
+        #[arg(long)]
+        deep: bool,
         /// One JSON object per finding, then one with the totals.
         #[arg(long)]
         json: bool,

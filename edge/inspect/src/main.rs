@@ -20,6 +20,7 @@ use efd_edge_inspect::{
 use efd_edge_inspect::{Window, send};
 use efd_shared_daemon::exit::chain;
 use efd_shared_model::UtcNanos;
+use efd_shared_store::Depth;
 
 use cli::{CatArgs, Cli, Command, FormatName};
 
@@ -114,10 +115,13 @@ fn run(command: Command) -> Result<Exit, InspectError> {
             Ok(screen.end()?)
         }
         #[cfg(feature = "rescue")]
-        Command::Verify { path, json } if send::is_parcel(&path) => {
+        Command::Verify { path, json, .. } if send::is_parcel(&path) => {
             send::verify_parcel(&path, json, &mut screen)
         }
-        Command::Verify { path, json } => verify::verify(&path, json, &mut screen),
+        Command::Verify { path, deep, json } => {
+            let depth = if deep { Depth::Content } else { Depth::Stored };
+            verify::verify(&path, depth, json, &mut screen)
+        }
         Command::Cat(CatArgs {
             which,
             fields,

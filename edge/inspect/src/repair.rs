@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use efd_shared_store::{Options, ReadOnlyStore, Severity, Store};
+use efd_shared_store::{Depth, Options, ReadOnlyStore, Severity, Store};
 
 use crate::fresh;
 use crate::ls::{said_of_set_aside, set_aside};
@@ -119,6 +119,7 @@ fn check(making: &Path, screen: &mut Screen<impl Write, impl Write>) -> Result<(
     let mut failed = None;
     efd_shared_store::verify(
         making,
+        Depth::Content,
         |finding| {
             if finding.severity == Severity::Damage {
                 found.get_or_insert(finding.what);

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use efd_shared_store::{Finding, Progress, Severity, Subject};
+use efd_shared_store::{Depth, Finding, Progress, Severity, Subject};
 use serde_json::json;
 
 use crate::open::refuse_newer;
@@ -17,6 +17,7 @@ const PROGRESS_BYTES: u64 = 16 << 20;
 /// Gives each finding as it is made, then a summary: lines of text, or of JSON where `json`.
 pub fn verify(
     path: &Path,
+    depth: Depth,
     json: bool,
     screen: &mut Screen<impl Write, impl Write>,
 ) -> Result<Exit, InspectError> {
@@ -32,6 +33,7 @@ pub fn verify(
     });
     let done = efd_shared_store::verify(
         path,
+        depth,
         |finding| shared.borrow_mut().finding(&finding),
         |progress| shared.borrow_mut().progress(progress),
     )?;
@@ -56,7 +58,7 @@ pub fn verify(
     if json {
         let summary = json!({
             "intact": damage == 0, "damage": damage, "notes": notes,
-            "segments": segments, "blocks": blocks, "records": records, "bytes": bytes,
+            "deep": depth == Depth::Content, "segments": segments, "blocks": blocks, "records": records, "bytes": bytes,
         });
         writeln!(screen.out, "{summary}")?;
     } else {
@@ -66,9 +68,13 @@ pub fn verify(
             findings => format!("DAMAGED, {findings} findings"),
         };
         let size = size(bytes);
+        let how = match depth {
+            Depth::Stored => "",
+            Depth::Content => " and decompressed",
+        };
         writeln!(
             screen.out,
-            "{verdict}: {segments} segments, {blocks} blocks, {records} records, {size} checked"
+            "{verdict}: {segments} segments, {blocks} blocks, {records} records, {size} checked{how}"
         )?;
     }
     Ok(screen.end()?)

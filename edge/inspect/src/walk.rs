@@ -12,14 +12,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use efd_shared_model::block::Section;
-use efd_shared_model::{BlockId, Lane, RecordId, RecordRef, SealedBlock};
+use efd_shared_model::{BlockId, Lane, LaneKind, RecordId, RecordRef};
 use efd_shared_store::{Item, LaneName, Position, ReadOnlyStore, Reader, SegmentInfo};
 
 use crate::outcome::InspectError;
 use crate::pattern::Pattern;
 use crate::screen::Screen;
 use crate::when::Window;
-use ahead::Opened;
+use ahead::{Chosen, Opened};
 use streams::{Missing, Streams};
 
 pub(crate) use streams::{Stream, own_schema};
@@ -63,6 +63,12 @@ pub(crate) trait Taker<O> {
 
 type Flow = Result<ControlFlow<()>, InspectError>;
 
+/// Items in their order, each block with what opening it gave.
+struct Group {
+    items: Vec<Item>,
+    opened: Vec<Option<Opened>>,
+}
+
 /// One walk, or several one after the other: each goes on where the one before ended.
 pub(crate) struct Walk<'a> {
     reader: Reader,
@@ -70,6 +76,7 @@ pub(crate) struct Walk<'a> {
     filter: &'a Filter,
     /// `None`: all, and those to come.
     lane: Option<LaneName>,
+    first: Option<LaneKind>,
     /// Records.
     left: u64,
     /// Walks done.
@@ -93,11 +100,17 @@ impl<'a> Walk<'a> {
             streams: Streams::new(pattern),
             filter,
             lane,
+            first: None,
             left: filter.limit.unwrap_or(u64::MAX),
             walks: 0,
             threads: ahead::threads(),
             next: BTreeMap::new(),
         })
+    }
+
+    /// This lane comes before the others.
+    pub(crate) fn begin_with(&mut self, lane: LaneKind) {
+        self.first = Some(lane);
     }
 
     /// Whether the limit has been reached.
@@ -119,7 +132,9 @@ impl<'a> Walk<'a> {
         let chosen = segments
             .iter()
             .filter(|info| wanted.as_ref().is_none_or(|lane| *lane == info.key.lane));
-        let chosen: Vec<_> = chosen.collect();
+        let mut chosen: Vec<_> = chosen.collect();
+        let first = self.first.map(LaneKind::as_str);
+        chosen.sort_by_key(|info| first != Some(info.key.lane.as_str()));
         for (index, info) in chosen.iter().enumerate() {
             if self.is_done() {
                 break;
@@ -162,41 +177,71 @@ impl<'a> Walk<'a> {
             self.next.insert(lane.clone(), info.last.next());
             return Ok(ControlFlow::Continue(()));
         }
-        while next <= info.last {
-            let items = self.reader.read(lane, next, BATCH_BYTES)?;
-            // The store promises an item for every position that it holds.
-            let Some(end) = items.last().map(Item::next) else {
-                break;
+        // While a group is taken, the next one is opened.
+        let mut ready: Option<Group> = None;
+        let mut read = Vec::new();
+        loop {
+            let group = self.group(info, &path, &mut next, &mut read);
+            // What was read before an error is taken all the same.
+            let (items, failed) = match group {
+                Ok(items) => (items, None),
+                Err(error) => (Vec::new(), Some(error)),
             };
+            let chosen = self.choose(&path, &items);
+            let (opened, flow) = ahead::open(&chosen, self.threads, || {
+                let group = ready.take();
+                group.map_or(Ok(ControlFlow::Continue(())), |group| {
+                    self.take(&path, group, taker, screen)
+                })
+            });
+            // What is found is seen while the search goes on.
+            screen.out.flush()?;
+            if flow?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if items.is_empty() {
+                break;
+            }
+            ready = Some(Group { items, opened });
+        }
+        if next <= info.last && !path.exists() {
+            screen.note(format_args!(
+                "segment {} was removed by retention meanwhile, from position {next} on it was not read",
+                info.key
+            ))?;
+        }
+        self.next.insert(lane.clone(), info.last.next());
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The next items of a segment, from `next` on: as many of those in `read` as may be open together, which is
+    /// filled where it is empty. None at the segment's end, and where retention has removed it.
+    fn group(
+        &mut self,
+        info: &SegmentInfo,
+        path: &Path,
+        next: &mut Position,
+        read: &mut Vec<Item>,
+    ) -> Result<Vec<Item>, InspectError> {
+        if read.is_empty() {
+            let items = self.reader.read_of(info, *next, BATCH_BYTES)?;
             // A file that is open is read to its end, also where retention has unlinked it.
             let is_gone = matches!(items.first(), Some(Item::Damaged(_))) && !path.exists();
             if is_gone {
-                screen.note(format_args!(
-                    "segment {} was removed by retention meanwhile, from position {next} on it was not read",
-                    info.key
-                ))?;
-                break;
+                return Ok(Vec::new());
             }
-            next = end;
-            let mut left = items.as_slice();
-            while !left.is_empty() {
-                let (group, rest) = left.split_at(ahead::fitting(left));
-                left = rest;
-                let opened = self.open(info, &path, group);
-                for (item, opened) in group.iter().zip(opened) {
-                    let flow = self.item(info, &path, item, opened, taker, screen)?;
-                    if flow.is_break() {
-                        screen.out.flush()?;
-                        return Ok(flow);
-                    }
-                }
-            }
-            // What is found is seen while the search goes on.
-            screen.out.flush()?;
+            *read = items;
         }
-        // A batch may have reached into the next segment, which is walked on its own.
-        self.next.insert(lane.clone(), info.last.next());
-        Ok(ControlFlow::Continue(()))
+        let rest = read.split_off(ahead::fitting(read).min(read.len()));
+        let group = std::mem::replace(read, rest);
+        // The store promises an item for every position that it holds.
+        if let Some(last) = group.last() {
+            *next = last.next();
+        }
+        Ok(group)
     }
 
     fn may_hold(&mut self, info: &SegmentInfo, path: &Path) -> bool {
@@ -213,57 +258,52 @@ impl<'a> Walk<'a> {
     }
 
     /// The blocks of these items that may hold anything wanted.
-    fn open(&mut self, info: &SegmentInfo, path: &Path, items: &[Item]) -> Vec<Option<Opened>> {
-        let mut blocks = Vec::with_capacity(items.len());
-        for item in items {
-            blocks.push(match item {
-                // A batch may reach into the next segment, which is asked on its own.
-                Item::Block(position, block)
-                    if *position <= info.last && self.may_be_in(block, path) =>
-                {
-                    Some(block)
-                }
-                Item::Block(..) | Item::Damaged(_) | Item::Absent { .. } => None,
-            });
-        }
-        ahead::open(&blocks, self.threads)
+    fn choose<'b>(&mut self, path: &Path, items: &'b [Item]) -> Vec<Option<Chosen<'b>>> {
+        let choose = |item: &'b Item| {
+            let Item::Block(_, block) = item else {
+                return None;
+            };
+            let header = block.header();
+            let (epoch, through) = (header.id.lane.epoch, header.streams_through);
+            let window = &self.filter.window;
+            if !window.touches(header.event_time_min, header.event_time_max) {
+                return None;
+            }
+            let streams = &mut self.streams;
+            let unwanted = streams.unwanted_through(epoch, through, path, &mut self.reader)?;
+            Some(Chosen { block, unwanted })
+        };
+        items.iter().map(choose).collect()
     }
 
-    fn may_be_in(&mut self, block: &SealedBlock, path: &Path) -> bool {
-        let header = block.header();
-        let (epoch, through) = (header.id.lane.epoch, header.streams_through);
-        let window = &self.filter.window;
-        window.touches(header.event_time_min, header.event_time_max)
-            && self
-                .streams
-                .may_want_through(epoch, through, path, &mut self.reader)
-    }
-
-    fn item<O: Write>(
+    fn take<O: Write>(
         &mut self,
-        info: &SegmentInfo,
         path: &Path,
-        item: &Item,
-        opened: Option<Opened>,
+        group: Group,
         taker: &mut impl Taker<O>,
         screen: &mut Screen<O, impl Write>,
     ) -> Flow {
-        match (item, opened) {
-            (Item::Block(_, block), Some(opened)) => {
-                return self.block(block.id(), opened, path, taker, screen);
+        for (item, opened) in group.items.iter().zip(group.opened) {
+            match (item, opened) {
+                (Item::Block(_, block), Some(opened)) => {
+                    let flow = self.block(block.id(), opened, path, taker, screen)?;
+                    if flow.is_break() {
+                        return Ok(flow);
+                    }
+                }
+                (Item::Damaged(damaged), _) if path.exists() => {
+                    let id = damaged
+                        .id
+                        .map(|id| format!(", block {id}"))
+                        .unwrap_or_default();
+                    let (segment, position) = (&damaged.segment, damaged.position);
+                    let reason = &damaged.reason;
+                    screen.damaged(format_args!(
+                        "segment {segment}, position {position}{id}: {reason}"
+                    ))?;
+                }
+                (Item::Block(..) | Item::Damaged(_) | Item::Absent { .. }, _) => {}
             }
-            (Item::Damaged(damaged), _) if damaged.position <= info.last && path.exists() => {
-                let id = damaged
-                    .id
-                    .map(|id| format!(", block {id}"))
-                    .unwrap_or_default();
-                let (segment, position) = (&damaged.segment, damaged.position);
-                let reason = &damaged.reason;
-                screen.damaged(format_args!(
-                    "segment {segment}, position {position}{id}: {reason}"
-                ))?;
-            }
-            (Item::Block(..) | Item::Damaged(_) | Item::Absent { .. }, _) => {}
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -278,7 +318,8 @@ impl<'a> Walk<'a> {
     ) -> Flow {
         let on = ControlFlow::Continue(());
         let block = match opened {
-            Ok(block) => block,
+            Ok(Some(block)) => block,
+            Ok(None) => return Ok(on),
             Err(error) => {
                 screen.damaged(format_args!("block {id}: {error}"))?;
                 return Ok(on);

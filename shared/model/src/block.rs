@@ -9,6 +9,8 @@ mod open;
 #[cfg(test)]
 mod tests;
 
+use std::io::Read as _;
+
 use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -29,6 +31,9 @@ pub const SECTIONS_MAX: usize = 1 << 16;
 /// The largest datum that a block takes: a record never fails to fit an empty block.
 pub const DATUM_BYTES_MAX: usize = 16 << 20;
 const _: () = assert!(DATUM_BYTES_MAX + 1024 < PAYLOAD_BYTES_MAX);
+
+/// Looked at before a block is opened: the table of 3,000 streams fits. Zstandard decompresses 128 KiB at a time.
+const BEGINNING_BYTES: usize = 64 << 10;
 
 const PRELUDE_BYTES: usize = 32;
 const HEADER_BYTES: usize = 72 + 46;
@@ -236,10 +241,7 @@ impl SealedBlock {
         let payload = match self.codec {
             Codec::None => self.bytes.slice(PRELUDE_BYTES + self.header_bytes..),
             Codec::Zstd => zstd::bulk::decompress(self.stored_payload(), self.payload_bytes)
-                .map_err(|error| BlockError::Decompress {
-                    id: self.header.id,
-                    reason: error.to_string(),
-                })?
+                .map_err(|error| self.undecodable(&error))?
                 .into(),
         };
         let computed = digest(self.frozen_header(), &payload);
@@ -270,6 +272,42 @@ impl SealedBlock {
     /// Checks the digest and everything a reader of the records relies on.
     pub fn open(&self) -> Result<Block, BlockError> {
         Block::new(self.header, self.payload()?)
+    }
+
+    /// As [`Self::open`]; `None` where its table names no stream that is wanted. That is seen in the beginning of the
+    /// payload, and then the rest is not decompressed and no digest is checked.
+    pub fn open_if(
+        &self,
+        mut is_wanted: impl FnMut(StreamNumber) -> bool,
+    ) -> Result<Option<Block>, BlockError> {
+        let streams = match self.codec {
+            Codec::None => open::streams_of(&self.header, self.stored_payload())?,
+            Codec::Zstd => {
+                let beginning = self.beginning().map_err(|error| self.undecodable(&error))?;
+                open::streams_of(&self.header, &beginning)?
+            }
+        };
+        let is_other = streams.is_some_and(|mut streams| !streams.any(&mut is_wanted));
+        if is_other {
+            return Ok(None);
+        }
+        self.open().map(Some)
+    }
+
+    /// As much of a compressed payload as holds the table of most blocks.
+    fn beginning(&self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(BEGINNING_BYTES);
+        zstd::stream::read::Decoder::with_buffer(self.stored_payload())?
+            .take(BEGINNING_BYTES as u64)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn undecodable(&self, error: &std::io::Error) -> BlockError {
+        BlockError::Decompress {
+            id: self.header.id,
+            reason: error.to_string(),
+        }
     }
 }
 

@@ -80,10 +80,24 @@ impl fmt::Display for UtcNanos {
         let in_day = self.0.rem_euclid(SECONDS_PER_DAY * NANOS_PER_SECOND);
         let (seconds, nanos) = (in_day / NANOS_PER_SECOND, in_day % NANOS_PER_SECOND);
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z"
-        )
+        // In each line of each record that is shown: several times as fast as by `write!`.
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        let fields = [
+            (0, 4, year),
+            (5, 2, month.into()),
+            (8, 2, day.into()),
+            (11, 2, hour),
+            (14, 2, minute),
+            (17, 2, second),
+            (20, 9, nanos),
+        ];
+        for (begin, digits, mut value) in fields {
+            for digit in text[begin..begin + digits].iter_mut().rev() {
+                *digit = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -117,6 +131,7 @@ mod tests {
         check(1_483_228_800_000_000_000, "2017-01-01T00:00:00.000000000Z");
         check(951_782_400_000_000_001, "2000-02-29T00:00:00.000000001Z");
         check(i64::MAX, "2262-04-11T23:47:16.854775807Z");
+        check(i64::MIN, "1677-09-21T00:12:43.145224192Z");
         assert_eq!(UtcNanos(1_795_399_261_112_196_079).date(), "2026-11-23");
     }
 

@@ -44,4 +44,4 @@ pub use recover::{DamagedSegment, Recovery, SetAside};
 pub use segment::scan::{DamageReason, Tally};
 pub use segment::{Contents, LaneContents, SegmentInfo, SegmentState};
 pub use store::Store;
-pub use verify::{Finding, Progress, Severity, Subject, verify};
+pub use verify::{Depth, Finding, Progress, Severity, Subject, verify};

@@ -89,19 +89,43 @@ impl Reader {
         from: Position,
         bytes_max: usize,
     ) -> Result<Vec<Item>, StoreError> {
+        self.read_through(lane, from, Position(u64::MAX), bytes_max)
+    }
+
+    /// As [`Self::read`], and nothing of the next segment. Empty behind the segment's last position.
+    pub fn read_of(
+        &mut self,
+        info: &SegmentInfo,
+        from: Position,
+        bytes_max: usize,
+    ) -> Result<Vec<Item>, StoreError> {
+        self.read_through(&info.key.lane, from, info.last, bytes_max)
+    }
+
+    fn read_through(
+        &mut self,
+        lane: &LaneName,
+        from: Position,
+        through: Position,
+        bytes_max: usize,
+    ) -> Result<Vec<Item>, StoreError> {
         let mut items = Vec::new();
         let mut bytes = 0;
         let mut next = from.max(Position::FIRST);
-        while items.len() < Self::ITEMS_MAX && (bytes < bytes_max || items.is_empty()) {
+        while next <= through
+            && items.len() < Self::ITEMS_MAX
+            && (bytes < bytes_max || items.is_empty())
+        {
             let place = self.shared.read().place(lane, next);
             match place {
                 Place::End => break,
                 Place::Absent { until } => {
-                    let (first, last) = (next, Position(until.0 - 1));
+                    let (first, last) = (next, Position(until.0 - 1).min(through));
                     items.push(Item::Absent { first, last });
-                    next = until;
+                    next = last.next();
                 }
                 Place::Held { key, access, last } => {
+                    let last = last.min(through);
                     let through = self.read_segment(
                         &key,
                         access,

@@ -89,7 +89,13 @@ fn take(summary: &Path) -> Result<Vec<Json>> {
 /// Median and its 95 % interval, ns, of everything that criterion has measured since `began`.
 fn criterion_figures(began: SystemTime) -> Result<Vec<Json>> {
     let mut figures = Vec::new();
-    let mut folders = vec![target_folder()?.join("criterion")];
+    let criterion = target_folder()?.join("criterion");
+    // Not every benchmark is one of criterion's.
+    let mut folders: Vec<_> = criterion
+        .is_dir()
+        .then_some(criterion)
+        .into_iter()
+        .collect();
     while let Some(folder) = folders.pop() {
         let entries =
             fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;

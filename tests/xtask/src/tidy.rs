@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::project::root;
+use crate::project::{cargo, root};
 
 /// Crates that hold no IO: what they may not depend on.
 const PURE: [&str; 5] = [
@@ -182,6 +182,52 @@ fn pure_crates_have_no_io_and_heavy_dependencies_have_an_owner() {
             );
         }
     }
+}
+
+/// On a machine with a dead edge's disk there is neither a bus nor a link; `send` and `play` are features.
+#[test]
+fn the_inspection_tool_needs_neither_bus_nor_link() {
+    let tree = |features: &[&str]| {
+        let output = cargo()
+            .args([
+                "tree",
+                "--locked",
+                "--package",
+                "efd-edge-inspect",
+                "--no-default-features",
+            ])
+            .args([
+                "--edges",
+                "normal,build",
+                "--prefix",
+                "none",
+                "--format",
+                "{p}",
+            ])
+            .args(features)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        text.lines().map(name).collect::<BTreeSet<_>>()
+    };
+    let has = |tree: &BTreeSet<String>, part: &str| tree.iter().any(|name| name.contains(part));
+    let plain = tree(&[]);
+    assert!(
+        has(&plain, "rusqlite") && !has(&plain, "quinn") && !has(&plain, "cyclone"),
+        "{plain:?}"
+    );
+    let rescue = tree(&["--features", "rescue"]);
+    assert!(
+        has(&rescue, "quinn") && !has(&rescue, "cyclone"),
+        "{rescue:?}"
+    );
+    assert!(has(&tree(&["--features", "play"]), "cyclone"));
 }
 
 #[test]

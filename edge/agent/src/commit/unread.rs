@@ -16,16 +16,14 @@ pub(super) fn losses(mut reader: Reader, info: &SegmentInfo, detail: &str) -> Ve
     let mut unread = Unread::default();
     let mut next = info.first;
     while next <= info.last {
-        let items = reader.read(&info.key.lane, next, READ_BYTES);
+        let items = reader.read_of(info, next, READ_BYTES);
         let items = items.unwrap_or_default();
         let Some(end) = items.last().map(Item::next) else {
             unread.unreadable += info.last.0 - next.0 + 1;
             break;
         };
         next = end;
-        // A read may reach into the next segment.
-        let is_here = |item: &&Item| item.next() <= info.last.next();
-        for item in items.iter().filter(is_here) {
+        for item in &items {
             unread.add(&reader, item);
         }
     }

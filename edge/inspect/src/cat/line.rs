@@ -1,11 +1,11 @@
 //! A record as one line of JSON, written straight from the datum.
 
 use std::collections::BTreeSet;
-use std::fmt::Arguments;
-use std::io::Write;
+use std::fmt::{Arguments, Write as _};
+use std::io::Write as _;
 
 use efd_shared_avro::{DatumError, Decoder, FieldType, Sink};
-use efd_shared_model::{Fingerprint, RecordId, RecordRef};
+use efd_shared_model::{BlockId, Fingerprint, RecordId, RecordRef};
 
 /// How the lines of one stream look: everything that is the same in all of them, escaped once.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Layout {
 
     pub(super) fn write_line(
         &self,
-        id: RecordId,
+        id: &str,
         record: &RecordRef<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), DatumError> {
@@ -85,7 +85,7 @@ impl Layout {
 /// The datum as it is, for whoever reads it with a library of his own.
 pub(super) fn raw_line(
     topic: &str,
-    id: RecordId,
+    id: &str,
     record: &RecordRef<'_>,
     schema: &Fingerprint,
     out: &mut Vec<u8>,
@@ -108,7 +108,7 @@ fn head(topic: &str) -> Vec<u8> {
     head
 }
 
-fn put_stamps(out: &mut Vec<u8>, head: &[u8], id: RecordId, record: &RecordRef<'_>) {
+fn put_stamps(out: &mut Vec<u8>, head: &[u8], id: &str, record: &RecordRef<'_>) {
     out.extend_from_slice(head);
     put(
         out,
@@ -209,6 +209,28 @@ fn put(out: &mut Vec<u8>, text: Arguments<'_>) {
     debug_assert!(written.is_ok(), "memory takes all");
 }
 
+/// The text of record ids: what those of one block have in common is written once.
+#[derive(Debug, Default)]
+pub(crate) struct IdText {
+    block: Option<BlockId>,
+    text: String,
+    common: usize,
+}
+
+impl IdText {
+    pub(crate) fn of(&mut self, id: RecordId) -> &str {
+        if self.block != Some(id.block) {
+            self.block = Some(id.block);
+            self.text = format!("{}/", id.block);
+            self.common = self.text.len();
+        }
+        self.text.truncate(self.common);
+        let written = write!(self.text, "{}", id.index);
+        debug_assert!(written.is_ok(), "memory takes all");
+        &self.text
+    }
+}
+
 pub(crate) fn put_number(out: &mut Vec<u8>, value: i64) {
     let written = serde_json::to_writer(out, &value);
     debug_assert!(written.is_ok(), "memory takes all");
@@ -280,7 +302,9 @@ mod tests {
             index: record.index,
         };
         let mut out = Vec::new();
-        let is_ok = layout.write_line(id, &record, &mut out).is_ok();
+        let mut text = IdText::default();
+        text.of(RecordId { index: 99, ..id });
+        let is_ok = layout.write_line(text.of(id), &record, &mut out).is_ok();
         (String::from_utf8(out).unwrap(), is_ok)
     }
 

@@ -14,6 +14,7 @@ use super::avro::AvroFile;
 use super::csv::CsvFile;
 use super::parquet::ParquetFile;
 use super::{Format, Options};
+use crate::cat::IdText;
 use crate::fresh;
 use crate::outcome::InspectError;
 use crate::walk::Stream;
@@ -35,6 +36,8 @@ pub(super) struct Files {
     names: BTreeSet<String>,
     files: Vec<TopicFile>,
     unseen_bytes: usize,
+    ids: IdText,
+    line: Vec<u8>,
 }
 
 /// A file that is whole.
@@ -76,6 +79,8 @@ impl Files {
             names: BTreeSet::new(),
             files: Vec::new(),
             unseen_bytes: 0,
+            ids: IdText::default(),
+            line: Vec::new(),
         })
     }
 
@@ -90,7 +95,7 @@ impl Files {
         let file = &mut self.files[index];
         let added = match &mut file.rows {
             Rows::Parquet(rows) => rows.add(id, record),
-            Rows::Csv(rows) => rows.add(id, record),
+            Rows::Csv(rows) => rows.add(self.ids.of(id), record, &mut self.line),
             Rows::Avro(rows) => rows.add(record),
         };
         if added.is_ok() {

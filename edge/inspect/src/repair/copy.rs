@@ -152,17 +152,17 @@ impl<'a, O: Write, E: Write> Copying<'a, O, E> {
         let path = self.source.path(&info.key);
         let mut next = info.first;
         while next <= info.last {
-            let items = self.reader.read(&lane.name, next, BATCH_BYTES)?;
+            let items = self.reader.read_of(info, next, BATCH_BYTES)?;
             let Some(end) = items.last().map(Item::next) else {
                 break;
             };
             next = end;
             for item in items {
                 match item {
-                    Item::Block(position, block) if position <= info.last => {
+                    Item::Block(position, block) => {
                         self.block(position, block, &path, lane)?;
                     }
-                    Item::Damaged(damaged) if damaged.position <= info.last => {
+                    Item::Damaged(damaged) => {
                         self.lose(LostBlocks {
                             lane: lane.name.clone(),
                             first: damaged.position,
@@ -171,8 +171,7 @@ impl<'a, O: Write, E: Write> Copying<'a, O, E> {
                             reason: damaged.reason.to_string(),
                         })?;
                     }
-                    // A batch may reach into the next segment, which is read on its own.
-                    Item::Block(..) | Item::Damaged(_) | Item::Absent { .. } => {}
+                    Item::Absent { .. } => {}
                 }
             }
             let (blocks, size) = (self.report.sum.blocks, size(self.report.sum.bytes));

@@ -190,7 +190,7 @@ impl Within {
         }
         let mut next = info.first;
         while next <= info.last {
-            let items = reader.read(&info.key.lane, next, 1 << 20)?;
+            let items = reader.read_of(info, next, 1 << 20)?;
             let Some(end) = items.last().map(Item::next) else {
                 break;
             };

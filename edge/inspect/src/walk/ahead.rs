@@ -1,4 +1,4 @@
-//! Blocks that are opened side by side: decompressing is most of the work of a walk.
+//! Blocks that are opened side by side, while those before them are taken: decompressing is most of the work of a walk.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,11 +8,30 @@ use efd_shared_model::block::Block;
 use efd_shared_model::{BlockError, SealedBlock};
 use efd_shared_store::Item;
 
-/// Uncompressed bytes that are open at a time; a block can be larger, and is then alone.
-const OPEN_BYTES: usize = 8 << 20;
+use super::streams::Unwanted;
+
+/// Uncompressed bytes that are opened at a time, while as many are taken; a block can be larger, and is then alone.
+const OPEN_BYTES: usize = 4 << 20;
 const THREADS_MAX: usize = 4;
 
-pub(super) type Opened = Result<Block, BlockError>;
+/// Of a block that may hold something wanted.
+pub(super) struct Chosen<'a> {
+    pub(super) block: &'a SealedBlock,
+    pub(super) unwanted: Unwanted,
+}
+
+/// `None`: it holds nothing wanted.
+pub(super) type Opened = Result<Option<Block>, BlockError>;
+
+impl Chosen<'_> {
+    fn open(&self) -> Opened {
+        if self.unwanted.is_empty() {
+            return self.block.open().map(Some);
+        }
+        self.block
+            .open_if(|stream| !self.unwanted.contains(&stream))
+    }
+}
 
 /// How many threads there are for it.
 pub(super) fn threads() -> usize {
@@ -31,15 +50,12 @@ pub(super) fn fitting(items: &[Item]) -> usize {
     items.iter().take_while(fits).count().max(1)
 }
 
-/// Opens the blocks that are there, in their order.
-pub(super) fn open(blocks: &[Option<&SealedBlock>], threads: usize) -> Vec<Option<Opened>> {
-    let count = blocks.iter().flatten().count();
-    if count < 2 || threads < 2 {
-        return blocks
-            .iter()
-            .map(|block| Some(block.as_ref()?.open()))
-            .collect();
-    }
+/// Opens the blocks that are there, in their order. This thread does `meanwhile` first, then helps the others.
+pub(super) fn open<T>(
+    blocks: &[Option<Chosen<'_>>],
+    threads: usize,
+    meanwhile: impl FnOnce() -> T,
+) -> (Vec<Option<Opened>>, T) {
     let opened: Vec<OnceLock<Opened>> = blocks.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     let work = || {
@@ -53,13 +69,17 @@ pub(super) fn open(blocks: &[Option<&SealedBlock>], threads: usize) -> Vec<Optio
             }
         }
     };
-    thread::scope(|scope| {
-        for _ in 1..threads.min(count) {
+    let count = blocks.iter().flatten().count();
+    let done = thread::scope(|scope| {
+        for _ in 1..threads.min(count + 1) {
             scope.spawn(work);
         }
+        let done = meanwhile();
         work();
+        done
     });
-    opened.into_iter().map(OnceLock::into_inner).collect()
+    let opened = opened.into_iter().map(OnceLock::into_inner).collect();
+    (opened, done)
 }
 
 #[cfg(test)]
@@ -99,17 +119,34 @@ mod tests {
         let blocks: Vec<_> = (1..=40).map(|number| block(number, 5_000)).collect();
         let chosen = blocks.iter().enumerate();
         let chosen: Vec<_> = chosen
-            .map(|(index, block)| (index % 3 > 0).then_some(block))
+            .map(|(index, block)| {
+                let unwanted = Unwanted::default();
+                (index % 3 > 0).then_some(Chosen { block, unwanted })
+            })
             .collect();
         for threads in [1, 2, 4] {
-            let opened = open(&chosen, threads);
-            assert_eq!(opened.len(), chosen.len());
-            for (block, opened) in chosen.iter().zip(opened) {
-                let number = opened.map(|opened| opened.unwrap().header().id.number);
-                assert_eq!(number, block.map(|block| block.id().number));
+            let (opened, before) = open(&chosen, threads, || "taken");
+            assert_eq!((opened.len(), before), (chosen.len(), "taken"));
+            for (chosen, opened) in chosen.iter().zip(opened) {
+                let number = opened.map(|opened| opened.unwrap().unwrap().header().id.number);
+                assert_eq!(number, chosen.as_ref().map(|it| it.block.id().number));
             }
         }
-        assert!(open(&[], 4).is_empty());
+        assert!(open(&[], 4, || ()).0.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_wanted_stays_closed() {
+        let block = block(1, 5_000);
+        for (unwanted, is_open) in [(1, false), (2, true)] {
+            let chosen = Chosen {
+                block: &block,
+                unwanted: Unwanted::new([StreamNumber(unwanted)].into()),
+            };
+            let (mut opened, ()) = open(&[Some(chosen)], 2, || ());
+            let opened = opened.remove(0).unwrap().unwrap();
+            assert_eq!(opened.is_some(), is_open);
+        }
     }
 
     #[test]

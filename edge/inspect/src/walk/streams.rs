@@ -1,6 +1,6 @@
 //! What streams are, by epoch: asked once, from the catalogue; where that does not know, from each segment itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,11 +30,15 @@ pub(super) enum Missing {
     Unreadable(String),
 }
 
+/// The streams of an epoch that do not match the pattern: a block with nothing else need not be opened.
+pub(super) type Unwanted = Arc<HashSet<StreamNumber>>;
+
 #[derive(Default)]
 struct Epoch {
     streams: BTreeMap<StreamNumber, Known>,
     /// Of those that match the pattern.
     first_wanted: Option<StreamNumber>,
+    unwanted: Unwanted,
     /// Segments that have been asked as well: each declares what its own blocks need.
     asked: BTreeSet<PathBuf>,
     /// When it was asked for last.
@@ -83,20 +87,21 @@ impl Streams {
         epoch.first_wanted.is_some() || epoch.streams.is_empty()
     }
 
-    /// Whether a block that uses streams up to `through` may hold anything wanted.
-    pub(super) fn may_want_through(
+    /// `None` where a block that uses streams up to `through` holds nothing wanted.
+    pub(super) fn unwanted_through(
         &mut self,
         epoch: EpochId,
         through: StreamNumber,
         segment: &Path,
         reader: &mut Reader,
-    ) -> bool {
+    ) -> Option<Unwanted> {
         if self.pattern.is_none() {
-            return true;
+            return Some(Unwanted::default());
         }
         let epoch = self.epoch(epoch, segment, reader);
         let knows_all = epoch.streams.contains_key(&through);
-        !knows_all || epoch.first_wanted.is_some_and(|first| first <= through)
+        let may_hold = !knows_all || epoch.first_wanted.is_some_and(|first| first <= through);
+        may_hold.then(|| Arc::clone(&epoch.unwanted))
     }
 
     /// `None` where the stream does not match the pattern.
@@ -167,6 +172,9 @@ impl Streams {
             let number = declaration.number;
             if is_wanted && epoch.first_wanted.is_none_or(|first| number < first) {
                 epoch.first_wanted = Some(number);
+            }
+            if !is_wanted {
+                Arc::make_mut(&mut epoch.unwanted).insert(number);
             }
             epoch.streams.entry(number).or_insert(Known {
                 declaration,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use efd_shared_store::{ReadOnlyStore, verify};
+use efd_shared_store::{Depth, ReadOnlyStore, verify};
 
 use crate::world::{
     Numbers, Ran, closed, contents, contents_but_wal_indexes, crashed, run, segment,
@@ -247,6 +247,7 @@ fn the_world_is_what_the_store_says() {
     let mut findings = Vec::new();
     verify(
         &root,
+        Depth::Content,
         |finding| {
             findings.push(finding);
             true

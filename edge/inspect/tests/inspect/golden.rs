@@ -228,6 +228,11 @@ fn verify_of_a_whole_buffer() {
         (&summary["intact"], &summary["blocks"]),
         (&true.into(), &18.into())
     );
+    let Ran { code, out, .. } = run("verify", &root, &["--deep"]);
+    assert!(
+        code == 0 && out.ends_with(" checked and decompressed\n"),
+        "{out}"
+    );
 }
 
 #[test]

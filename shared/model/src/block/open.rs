@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::bytes::Reader;
+use crate::bytes::{ByteError, Reader};
 use crate::ids::StreamNumber;
 use crate::record::{RecordRef, RecordStamps};
 use crate::time::UtcNanos;
@@ -39,6 +39,64 @@ pub struct Section<'a> {
     payload: &'a Bytes,
 }
 
+/// One line of the table that a payload begins with.
+struct Row {
+    stream: StreamNumber,
+    records: usize,
+    stamp_bytes: usize,
+    datum_bytes: usize,
+    event_time_min: UtcNanos,
+    event_time_max: UtcNanos,
+}
+
+fn read_table(header: &BlockHeader, reader: &mut Reader<'_>) -> Result<Vec<Row>, BlockError> {
+    let mut table = Vec::with_capacity(header.sections.min(4096) as usize);
+    let mut last_stream = 0u32;
+    for _ in 0..header.sections {
+        let stream = u32::try_from(reader.varint()?)
+            .ok()
+            .filter(|&stream| last_stream < stream);
+        let stream = stream.ok_or_else(|| reader.invalid("stream number"))?;
+        last_stream = stream;
+        let records = reader.count("records", RECORDS_MAX)?;
+        let stamp_bytes = reader.count("bytes of stamps", PAYLOAD_BYTES_MAX)?;
+        let datum_bytes = reader.count("bytes of datums", PAYLOAD_BYTES_MAX)?;
+        let earliest = header
+            .event_time_min
+            .0
+            .wrapping_add(reader.varint()? as i64);
+        let latest = earliest.wrapping_add(reader.varint()? as i64);
+        if records == 0
+            || latest < earliest
+            || earliest < header.event_time_min.0
+            || header.event_time_max.0 < latest
+        {
+            return Err(reader.invalid("section").into());
+        }
+        table.push(Row {
+            stream: StreamNumber(stream),
+            records,
+            stamp_bytes,
+            datum_bytes,
+            event_time_min: UtcNanos(earliest),
+            event_time_max: UtcNanos(latest),
+        });
+    }
+    Ok(table)
+}
+
+/// The streams of a payload of which only the beginning may be there; `None` if its table is longer than that.
+pub(super) fn streams_of(
+    header: &BlockHeader,
+    beginning: &[u8],
+) -> Result<Option<impl Iterator<Item = StreamNumber> + use<>>, BlockError> {
+    match read_table(header, &mut Reader::new(beginning)) {
+        Ok(table) => Ok(Some(table.into_iter().map(|row| row.stream))),
+        Err(BlockError::Bytes(ByteError::Truncated { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl Block {
     pub(super) fn new(header: BlockHeader, payload: Bytes) -> Result<Self, BlockError> {
         let disagrees = |what, stated: u64, found: u64| {
@@ -50,45 +108,12 @@ impl Block {
             })
         };
         let mut reader = Reader::new(&payload);
-        let mut table = Vec::with_capacity(header.sections.min(4096) as usize);
-        let (mut records, mut stamp_bytes, mut datum_bytes, mut last_stream) =
-            (0u64, 0usize, 0usize, 0u32);
-        for _ in 0..header.sections {
-            let stream = u32::try_from(reader.varint()?)
-                .ok()
-                .filter(|&stream| last_stream < stream);
-            let stream = stream.ok_or_else(|| reader.invalid("stream number"))?;
-            last_stream = stream;
-            let count = reader.count("records", RECORDS_MAX)?;
-            let stamps = reader.count("bytes of stamps", PAYLOAD_BYTES_MAX)?;
-            let datums = reader.count("bytes of datums", PAYLOAD_BYTES_MAX)?;
-            let earliest = header
-                .event_time_min
-                .0
-                .wrapping_add(reader.varint()? as i64);
-            let latest = earliest.wrapping_add(reader.varint()? as i64);
-            if count == 0
-                || latest < earliest
-                || earliest < header.event_time_min.0
-                || header.event_time_max.0 < latest
-            {
-                return Err(reader.invalid("section").into());
-            }
-            table.push((
-                StreamNumber(stream),
-                count,
-                stamps,
-                datums,
-                UtcNanos(earliest),
-                UtcNanos(latest),
-            ));
-            records += count as u64;
-            stamp_bytes += stamps;
-            datum_bytes += datums;
-        }
+        let table = read_table(&header, &mut reader)?;
+        let records = table.iter().map(|row| row.records as u64).sum();
         if records != u64::from(header.records) {
             return disagrees("records", header.records.into(), records);
         }
+        let last_stream = table.last().map_or(0, |row| row.stream.0);
         if last_stream != header.streams_through.0 {
             return disagrees(
                 "largest stream",
@@ -96,6 +121,8 @@ impl Block {
                 last_stream.into(),
             );
         }
+        let stamp_bytes: usize = table.iter().map(|row| row.stamp_bytes).sum();
+        let datum_bytes: usize = table.iter().map(|row| row.datum_bytes).sum();
         if reader.remaining() != stamp_bytes + datum_bytes {
             return disagrees(
                 "bytes after the table",
@@ -106,19 +133,24 @@ impl Block {
         let mut sections = Vec::with_capacity(table.len());
         let mut datums_begin = reader.position() + stamp_bytes;
         let mut first_index = 0;
-        for (stream, count, stamps, datums, event_time_min, event_time_max) in table {
-            let mut stamp_reader = Reader::new(reader.take(stamps)?);
-            let (stamps, ends) =
-                read_stamps(&mut stamp_reader, count, event_time_min, event_time_max)?;
+        for row in table {
+            let (event_time_min, event_time_max) = (row.event_time_min, row.event_time_max);
+            let mut stamp_reader = Reader::new(reader.take(row.stamp_bytes)?);
+            let (stamps, ends) = read_stamps(
+                &mut stamp_reader,
+                row.records,
+                event_time_min,
+                event_time_max,
+            )?;
             stamp_reader.finish()?;
             let stated = ends.last().map_or(0, |&end| u64::from(end));
-            if stated != datums as u64 {
-                return disagrees("bytes of datums", datums as u64, stated);
+            if stated != row.datum_bytes as u64 {
+                return disagrees("bytes of datums", row.datum_bytes as u64, stated);
             }
-            let range = datums_begin..datums_begin + datums;
+            let range = datums_begin..datums_begin + row.datum_bytes;
             datums_begin = range.end;
             sections.push(Entry {
-                stream,
+                stream: row.stream,
                 first_index,
                 stamps,
                 ends,
@@ -126,7 +158,7 @@ impl Block {
                 event_time_min,
                 event_time_max,
             });
-            first_index += count as u32;
+            first_index += row.records as u32;
         }
         Ok(Self {
             header,

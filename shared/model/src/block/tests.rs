@@ -113,8 +113,21 @@ proptest! {
     }
 
     #[test]
+    fn opened_only_if_wanted(records in input(), zstd: bool, wanted in prop::collection::btree_set(1u32..9, 0..4)) {
+        let sealed = build(&records, if zstd { Codec::Zstd } else { Codec::None }).unwrap();
+        let opened = sealed.open_if(|stream| wanted.contains(&stream.0)).unwrap();
+        let is_there = records.iter().any(|(stream, ..)| wanted.contains(stream));
+        prop_assert_eq!(opened.is_some(), is_there);
+        let all = |block: Block| block.records().map(|(stream, record)| (stream, record.datum.to_vec())).collect::<Vec<_>>();
+        if let Some(opened) = opened {
+            prop_assert_eq!(all(opened), all(sealed.open().unwrap()));
+        }
+    }
+
+    #[test]
     fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _unused = SealedBlock::parse(Bytes::from(bytes)).and_then(|block| block.open());
+        let block = SealedBlock::parse(Bytes::from(bytes));
+        let _unused = block.and_then(|block| block.open().and_then(|_| block.open_if(|_| false)));
     }
 
     /// A right digest over a wrong payload: what a hostile edge can make.
@@ -129,7 +142,51 @@ proptest! {
             event_time_max: UtcNanos(i64::MAX),
             clock: clock(),
         };
-        let _unused = assemble(&header, &payload, Codec::None, 1).open();
+        let block = assemble(&header, &payload, Codec::Zstd, 1);
+        let (looked, opened) = (block.open_if(|_| true), block.open());
+        prop_assert_eq!(looked.is_ok(), opened.is_ok());
+    }
+}
+
+/// Its table is longer than what is looked at first.
+#[test]
+fn a_block_of_many_streams_is_opened_if_wanted() {
+    let stamps = RecordStamps {
+        event_time: UtcNanos(1),
+        origin: EventTimeOrigin::SndStamp,
+        implausible: false,
+        latin1: false,
+        instance: None,
+    };
+    let records = (1..=SECTIONS_MAX as u32).map(|stream| (stream, stamps, vec![7]));
+    for codec in [Codec::None, Codec::Zstd] {
+        let sealed = build(&records.clone().collect(), codec).unwrap();
+        let last = StreamNumber(SECTIONS_MAX as u32);
+        let opened = sealed.open_if(|stream| stream == last).unwrap().unwrap();
+        assert_eq!(opened.sections().len(), SECTIONS_MAX);
+    }
+}
+
+/// What was looked at and not wanted is damaged, or ends too soon: no reason to panic.
+#[test]
+fn the_beginning_of_a_damaged_payload_is_an_error_or_not_wanted() {
+    let stamps = RecordStamps {
+        event_time: UtcNanos(1),
+        origin: EventTimeOrigin::SndStamp,
+        implausible: false,
+        latin1: false,
+        instance: None,
+    };
+    let records = (1..40)
+        .map(|stream| (stream, stamps, vec![7; 50]))
+        .collect();
+    let sealed = build(&records, Codec::Zstd).unwrap();
+    for at in PRELUDE_BYTES + HEADER_BYTES..sealed.bytes().len() {
+        let mut bytes = sealed.bytes().to_vec();
+        bytes[at] ^= 0x55;
+        let damaged = SealedBlock::parse(bytes.into()).unwrap();
+        assert!(damaged.open_if(|_| true).is_err(), "{at}");
+        let _unused = damaged.open_if(|_| false);
     }
 }
 

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use efd_shared_model::{LaneKind, RangeSet, UtcNanos};
+use efd_shared_model::{LaneKind, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_store::{
-    Item, Notice, Options, Position, ReadOnlyStore, Recovery, Severity, Store, verify,
+    Depth, Item, Notice, Options, Position, ReadOnlyStore, Recovery, Severity, Store, verify,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -333,7 +333,7 @@ fn verify_finds_what_is_wrong() {
             found.push(finding);
             true
         };
-        let done = verify(root, note, |progress| {
+        let done = verify(root, Depth::Stored, note, |progress| {
             assert_eq!(progress.blocks, blocks + 1);
             blocks = progress.blocks;
             true
@@ -366,6 +366,7 @@ fn verify_finds_what_is_wrong() {
     let mut told = 0;
     let stopped = verify(
         root.path(),
+        Depth::Stored,
         |_| true,
         |_| {
             told += 1;
@@ -373,4 +374,38 @@ fn verify_finds_what_is_wrong() {
         },
     );
     assert_eq!(stopped.unwrap().blocks, 3);
+}
+
+/// What the digest alone can tell: the bytes were wrong when they came, and are stored as they came.
+#[test]
+fn what_was_wrong_before_it_was_stored_is_found_deeper() {
+    let root = tempdir().unwrap();
+    let options = Options {
+        verify_on_append: false,
+        ..small()
+    };
+    let (mut store, _) = Store::open(root.path(), options).unwrap();
+    declare(&mut store, 1, 1);
+    let mut bytes = block(log(1, LaneKind::Events), 1, 1000).bytes().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    let wrong = SealedBlock::parse(bytes.into()).unwrap();
+    store
+        .append(&lane("events"), &[wrong], None, UtcNanos(0))
+        .unwrap();
+    store.close().unwrap();
+    let found = |depth| {
+        let mut found = Vec::new();
+        let note = |finding: efd_shared_store::Finding| {
+            found.push(finding.what);
+            true
+        };
+        verify(root.path(), depth, note, |_| true).unwrap();
+        found
+    };
+    assert_eq!(found(Depth::Stored), [""; 0]);
+    let deeper = found(Depth::Content);
+    assert!(
+        deeper.len() == 1 && deeper[0].contains("its content has"),
+        "{deeper:?}"
+    );
 }

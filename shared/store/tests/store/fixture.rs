@@ -6,7 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use efd_shared_model::{LaneKind, RangeSet, UtcNanos};
-use efd_shared_store::{Options, Position, ReadOnlyStore, SegmentState, Severity, Store, verify};
+use efd_shared_store::{
+    Depth, Options, Position, ReadOnlyStore, SegmentState, Severity, Store, verify,
+};
 
 use crate::world::{SECOND, block, declare, epoch, lane, log, read_all, schema, small, stream};
 
@@ -102,11 +104,14 @@ fn version_1_is_read() {
         "{1-4}"
     );
     let mut findings = Vec::new();
-    let note = |finding| {
-        findings.push(finding);
-        true
-    };
-    assert_eq!(verify(&folder, note, |_| true).unwrap().blocks, 9);
+    for depth in [Depth::Stored, Depth::Content] {
+        let note = |finding| {
+            findings.push(finding);
+            true
+        };
+        let done = verify(&folder, depth, note, |_| true).unwrap();
+        assert_eq!(done.blocks, 9);
+    }
     findings.retain(|finding| finding.severity == Severity::Damage);
     assert_eq!(findings, vec![]);
     assert_eq!(files(), before, "reading leaves no trace");

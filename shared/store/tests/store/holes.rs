@@ -2,7 +2,7 @@
 //! what is missing.
 
 use efd_shared_model::{LaneKind, UtcNanos};
-use efd_shared_store::{Item, Position, ReadOnlyStore, Severity, verify};
+use efd_shared_store::{Depth, Item, Position, ReadOnlyStore, Severity, verify};
 use tempfile::tempdir;
 
 use crate::world::{SECOND, block, declare, lane, log, open, read_all};
@@ -84,6 +84,7 @@ fn blocks_behind_a_hole_have_their_places_through_a_restart() {
     let mut damage = Vec::new();
     let blocks = verify(
         root.path(),
+        Depth::Content,
         |finding| {
             if finding.severity == Severity::Damage {
                 damage.push(finding);

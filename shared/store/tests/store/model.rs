@@ -188,7 +188,7 @@ proptest! {
         drop(store);
         let mut findings = Vec::new();
         let note = |finding| { findings.push(finding); true };
-        efd_shared_store::verify(root.path(), note, |_| true).unwrap();
+        efd_shared_store::verify(root.path(), efd_shared_store::Depth::Content, note, |_| true).unwrap();
         findings.retain(|finding| finding.severity == efd_shared_store::Severity::Damage);
         prop_assert_eq!(findings, vec![]);
         let looked = ReadOnlyStore::open(root.path()).unwrap();

@@ -10,6 +10,7 @@ use efd_edge_inspect::export::Format;
 use efd_edge_inspect::{
     Exit, Filter, InspectError, Screen, account, cat, export, ls, repair, verify,
 };
+use efd_shared_store::Depth;
 use efd_tests_fuzz::{Rng, Target, told};
 
 /// Which file, how, where (3), with what (2), how much.
@@ -203,7 +204,7 @@ fn run(input: &[u8]) -> u64 {
     ways.push(shown.len() as u64 / 4);
 
     let (listed, _) = ask(|screen| ls::ls(&root, true, screen));
-    let (verified, findings) = ask(|screen| verify::verify(&root, false, screen));
+    let (verified, findings) = ask(|screen| verify::verify(&root, Depth::Content, false, screen));
     let detail = account::Detail::Topics;
     let (accounted, _) = ask(|screen| account::account(&root, &all, detail, true, screen));
     let options = export::Options {
