@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
+    yield_to_the_edge(&cli.command);
     match run(cli.command) {
         Ok(exit) => exit.into(),
         Err(error) if error.is_broken_pipe() => Exit::Intact.into(),
@@ -48,6 +49,21 @@ fn main() -> ExitCode {
             }
             error.exit().into()
         }
+    }
+}
+
+/// Whatever runs beside a live edge takes what that leaves. What keeps time or feeds a link is as important as others.
+fn yield_to_the_edge(command: &Command) {
+    let keeps_pace = match command {
+        #[cfg(feature = "rescue")]
+        Command::Send(_) => true,
+        #[cfg(feature = "play")]
+        Command::Play(_) => true,
+        _ => false,
+    };
+    if !keeps_pace {
+        // Where it is forbidden the work is done all the same.
+        let _refused = rustix::process::nice(15);
     }
 }
 

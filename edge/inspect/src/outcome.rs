@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use efd_shared_model::{BlockId, RecordId};
-use efd_shared_store::{FORMAT, LaneNameError, StoreError};
+use efd_shared_store::{LaneNameError, StoreError};
 
 use crate::when::WindowError;
 
@@ -31,11 +31,6 @@ impl From<Exit> for ExitCode {
 
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
-    #[error(
-        "{} has format {found}, this build reads up to {FORMAT}: use the efd-inspect of the release that wrote it, or a newer one",
-        path.display()
-    )]
-    TooNew { path: PathBuf, found: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("there is no lane `{lane}` here: there are {}", lanes.join(", "))]
@@ -110,7 +105,7 @@ impl InspectError {
 
     pub fn exit(&self) -> Exit {
         match self {
-            Self::TooNew { .. } | Self::Store(StoreError::TooNew { .. }) => Exit::TooNew,
+            Self::Store(StoreError::TooNew { .. }) => Exit::TooNew,
             Self::Store(StoreError::Damaged { .. }) | Self::DamagedBlock { .. } => Exit::Damaged,
             #[cfg(feature = "rescue")]
             Self::Send(error) if error.is_too_new() => Exit::TooNew,

@@ -31,7 +31,7 @@ pub enum StoreError {
     },
     #[error("{} is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{} has format {found}, this build reads up to {newest}: use a newer build", path.display())]
+    #[error("{} has format {found}, this build reads up to {newest}: use the release that wrote it, or a newer one", path.display())]
     TooNew {
         path: PathBuf,
         found: i64,

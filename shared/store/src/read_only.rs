@@ -162,7 +162,7 @@ impl Looking<'_> {
     }
 
     fn folder(&mut self, root: &Path) -> Result<(), StoreError> {
-        let mut entries = self.read_meta(root);
+        let mut entries = self.read_meta(root)?;
         for (lane, ids) in recover::list(root)? {
             let folder = root.join("segments").join(lane.as_str());
             let path = |key: &SegmentKey| folder.join(key.file_name());
@@ -188,11 +188,11 @@ impl Looking<'_> {
         Ok(())
     }
 
-    fn read_meta(&mut self, root: &Path) -> BTreeMap<SegmentKey, Entry> {
+    fn read_meta(&mut self, root: &Path) -> Result<BTreeMap<SegmentKey, Entry>, StoreError> {
         let path = root.join(META);
         if !path.exists() {
             self.notices.push(Notice::NoMeta);
-            return BTreeMap::new();
+            return Ok(BTreeMap::new());
         }
         let read = || {
             let (connection, access) = self.disk.open_as_possible(&path)?;
@@ -217,14 +217,15 @@ impl Looking<'_> {
                 }
                 self.acked = acked;
                 let entries = entries.into_iter();
-                entries
+                Ok(entries
                     .map(|entry| (entry.info.key.clone(), entry))
-                    .collect()
+                    .collect())
             }
+            Err(error @ StoreError::TooNew { .. }) => Err(error),
             Err(error) => {
                 let reason = chain(&error);
                 self.notices.push(Notice::Unreadable { path, reason });
-                BTreeMap::new()
+                Ok(BTreeMap::new())
             }
         }
     }

@@ -164,6 +164,11 @@ fn birth(connection: &Connection) -> rusqlite::Result<Option<Birth>> {
         .optional()
 }
 
+/// A newer format is said in two places: one alone is damage.
+pub(crate) fn one_place(found: i64) -> String {
+    format!("its header says format {found}, its table does not")
+}
+
 /// Looks at one segment file. `limit`: where the next segment of the lane begins. `open` makes the connection.
 pub(crate) fn look(
     path: &Path,
@@ -209,6 +214,7 @@ pub(crate) fn look(
             newest: disk::FORMAT,
         });
     }
+    let told = newer.map(one_place);
     let examined = examine(&connection, path, key, closed, birth, limit);
     let states = states(&connection);
     drop(view);
@@ -217,6 +223,9 @@ pub(crate) fn look(
         Ok(Examined::Unbegun) => Ok(Found::Unbegun),
         Ok(Examined::Closed(info)) => Ok(Found::Closed(connection, info)),
         Ok(Examined::Scanned(info, mut scan)) => {
+            if let Some(told) = told {
+                scan.why.get_or_insert(told);
+            }
             if hidden > 0 {
                 scan.lost_tail = true;
                 scan.why.get_or_insert_with(|| damaged_wal(hidden));

@@ -220,7 +220,13 @@ impl<F: FnMut(Finding) -> bool, P: FnMut(Progress) -> bool> Verifying<F, P> {
 
     fn segment(&mut self, store: &ReadOnlyStore, info: &SegmentInfo) {
         let path = store.path(&info.key);
-        if let Ok(disk::Header::Wrong(reason)) = disk::read_header(&path, disk::FileKind::Segment) {
+        // A file that is newer in both places has not been opened.
+        let wrong = match disk::read_header(&path, disk::FileKind::Segment) {
+            Ok(disk::Header::Wrong(reason)) => Some(reason.to_owned()),
+            Ok(disk::Header::TooNew(found)) => Some(recover::one_place(found)),
+            Ok(disk::Header::Ours) | Err(_) => None,
+        };
+        if let Some(reason) = wrong {
             self.find(Severity::Damage, Subject::File(path.clone()), reason);
         }
         self.database(&path, store, |this, connection| {

@@ -210,12 +210,30 @@ fn a_segment_file_that_is_gone() {
     );
 }
 
+/// One flipped bit does not make a buffer one of the future: a newer version says so in two places.
+#[test]
+fn a_flipped_bit_in_the_version() {
+    let (all, whole) = all_lines();
+    let (_folder, root) = closed();
+    for file in [root.join("meta.db"), segment(&root, "telemetry", 1)] {
+        let good = fs::read(&file).unwrap();
+        let mut bad = good.clone();
+        bad[63] ^= 8;
+        fs::write(&file, &bad).unwrap();
+        assert_eq!(check(&root, &[2], &all), whole, "{}", file.display());
+        let Ran { code, out, .. } = run("verify", &root, &[]);
+        assert!(code == 2 && out.contains("format"), "{code} {out}");
+        fs::write(&file, &good).unwrap();
+    }
+}
+
 #[test]
 fn what_a_newer_version_wrote() {
-    let newer = |path: &Path| {
-        let mut bytes = fs::read(path).unwrap();
-        bytes[60..64].copy_from_slice(&9u32.to_be_bytes());
-        fs::write(path, bytes).unwrap();
+    let newer = |path: &Path, table: &str| {
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.pragma_update(None, "user_version", 9).unwrap();
+        let updated = connection.execute(&format!("UPDATE {table} SET format = 9"), []);
+        assert_eq!(updated.unwrap(), 1);
     };
     let check = |root: &Path, file: &Path| {
         for verb in ["ls", "cat", "verify"] {
@@ -224,18 +242,18 @@ fn what_a_newer_version_wrote() {
             let name = file.display().to_string();
             assert!(
                 err.contains(&format!(
-                    "{name} has format 9, this build reads up to 1: use the efd-inspect of"
+                    "{name} has format 9, this build reads up to 1: use the release that wrote it"
                 )),
                 "{err}"
             );
         }
     };
     let (_folder, root) = closed();
-    newer(&root.join("meta.db"));
+    newer(&root.join("meta.db"), "meta");
     check(&root, &root.join("meta.db"));
     let (_folder, root) = closed();
     let file = segment(&root, "telemetry", 1);
-    newer(&file);
+    newer(&file, "segment");
     check(&root, &file);
     check(&file, &file);
 }
