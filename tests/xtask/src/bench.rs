@@ -24,6 +24,8 @@ enum Name {
     Transcode,
     /// Durable appends to the buffer, beside bare SQLite.
     Append,
+    /// Statistics of windows: values a second of one core.
+    Stats,
     /// The inspection tool on a large buffer: bytes verified, records exported, the first line of a topic, memory.
     Inspect,
     /// The whole way at the observatory's full rate: lost, cores and memory of each process.
@@ -38,6 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (package, name) = match arguments.name {
         Name::Transcode => ("efd-edge-transcode", "transcode"),
         Name::Append => ("efd-shared-store", "append"),
+        Name::Stats => ("efd-shared-stats", "windows"),
         Name::Inspect => ("efd-edge-inspect", "inspect"),
         Name::Load => ("efd-tests-bench", "load"),
     };

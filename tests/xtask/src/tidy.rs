@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use crate::project::{cargo, root};
 
 /// Crates that hold no IO: what they may not depend on.
-const PURE: [&str; 5] = [
+const PURE: [&str; 6] = [
     "shared/model",
     "shared/types",
     "shared/avro",
+    "shared/stats",
     "shared/wire",
     "edge/transcode",
 ];
