@@ -9,7 +9,7 @@ use std::path::Path;
 
 use efd_shared_model::loss::LOSS_TOPIC;
 use efd_shared_model::time::NANOS_PER_SECOND;
-use efd_shared_model::{LaneKind, Loss, RecordId, RecordRef, UtcNanos};
+use efd_shared_model::{EpochLane, LaneKind, Loss, RangeSet, RecordId, RecordRef, UtcNanos};
 use efd_shared_store::ReadOnlyStore;
 use serde_json::{Map, Value, json};
 
@@ -49,6 +49,12 @@ pub fn account(
         account.takes = Takes::Losses;
         losses(&store, filter, &mut account, screen)?;
         account.takes = takes;
+    }
+    account.absent = store.absent();
+    if let Some(lane) = &filter.lane {
+        account
+            .absent
+            .retain(|log, _| log.lane.to_string() == *lane);
     }
     walk.begin_with(LaneKind::Losses);
     walk.run(&store, &mut account, screen)?;
@@ -97,6 +103,8 @@ struct Account {
     sequences: Sequences,
     /// Losses of whole blocks: reason, lane.
     blocks: BTreeMap<(String, String), Lost>,
+    /// Blocks that were stored and are not here, whether a loss names them or not.
+    absent: BTreeMap<EpochLane, RangeSet>,
     takes: Takes,
     /// Only losses of these topics, and of whole lanes.
     pattern: Option<Pattern>,
@@ -217,6 +225,7 @@ impl Account {
             numbered: BTreeMap::new(),
             sequences: Sequences::default(),
             blocks: BTreeMap::new(),
+            absent: BTreeMap::new(),
             takes,
             pattern,
             instance,
@@ -291,9 +300,17 @@ impl Account {
                 Value::from(all)
             })
             .collect();
+        let mut absent = Vec::new();
+        for (log, numbers) in &self.absent {
+            absent.extend(numbers.iter().map(
+                |range| json!({"log": log.to_string(), "first": range.start(), "last": range.end()}),
+            ));
+        }
         let records: u64 = self.topics.values().map(|topic| topic.sum().records).sum();
         let sum: u64 = unnamed.values().sum();
-        json!({"records": records, "unnamed": sum, "topics": topics, "lost_blocks": blocks})
+        json!({
+            "records": records, "unnamed": sum, "topics": topics, "lost_blocks": blocks, "absent_blocks": absent,
+        })
     }
 
     fn write(&self, detail: Detail, out: &mut impl Write) -> Result<(), InspectError> {
@@ -335,9 +352,13 @@ impl Account {
                 lost.text()
             )?;
         }
+        for (log, numbers) in &self.absent {
+            let count = numbers.member_count();
+            writeln!(out, "not here: {count} blocks of {log}: {numbers}")?;
+        }
         let records: u64 = self.topics.values().map(|topic| topic.sum().records).sum();
         let gaps: u64 = unnamed.values().sum();
-        let lost_blocks = if self.blocks.is_empty() || gaps == 0 {
+        let lost_blocks = if self.blocks.is_empty() && self.absent.is_empty() || gaps == 0 {
             ""
         } else {
             " (some may be in the blocks above)"

@@ -235,7 +235,7 @@ pub(crate) struct CatArgs {
     #[arg(long, conflicts_with = "fields")]
     pub(crate) raw: bool,
     /// Go on with what is committed to a live buffer, until interrupted (or --limit is reached).
-    #[arg(long)]
+    #[arg(long, conflicts_with = "until")]
     pub(crate) follow: bool,
     /// The default and only form: one JSON object a line.
     #[arg(long)]

@@ -16,13 +16,13 @@ pub(crate) fn make(folder: &Path, from: &Path) -> Result<(), InspectError> {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let existing = folder.ancestors().skip(1).find(|above| above.exists());
-            refuse_inside(existing.unwrap_or_else(|| Path::new(".")), from, folder)?;
+            refuse_above(existing, from, folder)?;
             fs::create_dir_all(folder).map_err(failed)?;
             fs::read_dir(folder).map_err(failed)?
         }
         Err(error) => return Err(failed(error)),
     };
-    refuse_inside(folder, from, folder)?;
+    refuse_above(Some(folder), from, folder)?;
     if entries.next().is_some() {
         return Err(InspectError::NotEmpty {
             path: folder.to_owned(),
@@ -31,22 +31,34 @@ pub(crate) fn make(folder: &Path, from: &Path) -> Result<(), InspectError> {
     Ok(())
 }
 
-fn refuse_inside(existing: &Path, from: &Path, folder: &Path) -> Result<(), InspectError> {
-    let inside = || {
-        Some(
-            existing
-                .canonicalize()
-                .ok()?
-                .starts_with(from.canonicalize().ok()?),
-        )
+/// A file that a command is to write must not be in what is inspected either.
+#[cfg(feature = "rescue")]
+pub(crate) fn refuse_inside(file: &Path, from: &Path) -> Result<(), InspectError> {
+    refuse_above(
+        file.ancestors().skip(1).find(|above| above.exists()),
+        from,
+        file,
+    )
+}
+
+/// `existing` is where `wanted` is to be, as far as that is there; relative paths may end before.
+fn refuse_above(existing: Option<&Path>, from: &Path, wanted: &Path) -> Result<(), InspectError> {
+    let existing = existing.unwrap_or_else(|| Path::new("."));
+    let (Ok(existing), Ok(from)) = (existing.canonicalize(), from.canonicalize()) else {
+        return Ok(());
     };
-    match inside() {
-        Some(true) => Err(InspectError::Inside {
-            path: folder.to_owned(),
-            buffer: from.to_owned(),
-        }),
-        Some(false) | None => Ok(()),
+    // `segments/telemetry/0000000001.db` is a part of the folder that it is in.
+    let buffer = match from.ancestors().nth(3) {
+        Some(root) if from.is_file() && root.join("segments").is_dir() => root,
+        _ => &from,
+    };
+    if existing.starts_with(buffer) {
+        return Err(InspectError::Inside {
+            path: wanted.to_owned(),
+            buffer: buffer.to_owned(),
+        });
     }
+    Ok(())
 }
 
 /// The names in a folder are on the disk.

@@ -43,10 +43,8 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if error.is_broken_pipe() => Exit::Intact.into(),
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the last words of a program")]
-            {
-                eprintln!("error: {}", chain(&error));
-            }
+            // Where nobody can hear them, the last words change nothing.
+            let _unheard = writeln!(io::stderr(), "error: {}", chain(&error));
             error.exit().into()
         }
     }

@@ -24,6 +24,7 @@ use efd_shared_daemon::identity::{
 use efd_shared_model::{EdgeId, EpochId, UtcNanos};
 use serde_json::json;
 
+use crate::fresh;
 use crate::open::open;
 use crate::outcome::{Exit, InspectError};
 use crate::screen::Screen;
@@ -52,6 +53,10 @@ pub struct Delivery {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
+    #[error("`{0}` is not a centre's host:port")]
+    Address(String),
+    #[error("nothing here that is for a centre is of that lane and that time")]
+    NothingChosen,
     #[error("nothing here is for a centre")]
     Nothing,
     #[error("nothing of edge {edge} is here: there is {}", edges.join(", "))]
@@ -138,6 +143,7 @@ pub fn seal_file(
     json: bool,
     screen: &mut Screen<impl Write, impl Write>,
 ) -> Result<Exit, InspectError> {
+    fresh::refuse_inside(to, path)?;
     let store = open(path, screen)?;
     let shipment = Shipment::of_buffer(&store, choice, screen)?;
     let source = Declared::new(store.reader(), &shipment);
@@ -173,6 +179,7 @@ pub fn send(
     json: bool,
     screen: &mut Screen<impl Write, impl Write>,
 ) -> Result<Exit, InspectError> {
+    check_address(&delivery.centre)?;
     let (credentials, edge) = credentials(&delivery.certificates)?;
     // The certificate says which edge.
     let choice = Choice {
@@ -223,6 +230,18 @@ pub fn send(
         )?;
     }
     Ok(screen.end()?)
+}
+
+/// A slip of the fingers must not look like a centre that does not answer.
+fn check_address(centre: &str) -> Result<(), SendError> {
+    let parts = centre.rsplit_once(':');
+    let is_address = parts.is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_address {
+        return Ok(());
+    }
+    Err(SendError::Address(centre.to_owned()))
 }
 
 /// What is damaged of it is named on the screen.

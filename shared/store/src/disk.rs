@@ -51,6 +51,9 @@ pub(crate) enum Access {
     Immutable,
     /// As `Immutable`, as long as it has no WAL: nobody has written to it since it was put to rest.
     Resting,
+    /// A WAL that nobody has open, as a dead writer leaves it: its index is held in memory, nothing is made beside it, and
+    /// nothing is locked. A file that cannot be written, too.
+    Alone,
 }
 
 impl Access {
@@ -58,8 +61,11 @@ impl Access {
     pub(crate) fn at_present(self, path: &Path) -> Self {
         match self {
             Self::Immutable => Self::Immutable,
-            Self::Live | Self::Resting if with_suffix(path, "-wal").exists() => Self::Live,
-            Self::Live | Self::Resting => Self::Resting,
+            _ if !with_suffix(path, "-wal").exists() => Self::Resting,
+            Self::Live => Self::Live,
+            // Whoever has a WAL open has its index open as well.
+            Self::Resting | Self::Alone if with_suffix(path, "-shm").exists() => Self::Live,
+            Self::Resting | Self::Alone => Self::Alone,
         }
     }
 }
@@ -131,14 +137,26 @@ impl Disk {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         match access {
             Access::Live => self.connect(path, flags),
+            Access::Alone => {
+                let connection = self.connect_by(path, flags, Some("unix-none"))?;
+                // Before the WAL is looked at: SQLite then keeps its index in memory.
+                connection
+                    .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                    .and_then(|_| {
+                        let mode = "locking_mode";
+                        connection.pragma_update_and_check(None, mode, "EXCLUSIVE", |_| Ok(()))
+                    })
+                    .map_err(sql("open", path))?;
+                Ok(connection)
+            }
             Access::Immutable | Access::Resting => {
                 self.connect(&immutable_uri(path)?, flags | OpenFlags::SQLITE_OPEN_URI)
             }
         }
     }
 
-    /// For a process that does not own the store: without leaving a trace if nobody writes, beside a writer if one
-    /// does, and without what is in the WAL if the disk cannot be written.
+    /// For a process that does not own the store: beside a writer if there is one, without leaving a trace if nobody
+    /// writes, and without what is in the WAL only if that cannot be read in any way.
     pub(crate) fn open_as_possible(&self, path: &Path) -> Result<(Connection, Access), StoreError> {
         let first = Access::Resting.at_present(path);
         let connection = self.open_reader(path, first)?;
@@ -147,7 +165,7 @@ impl Disk {
             Err(error) => error,
         };
         use rusqlite::ErrorCode::{CannotOpen, ReadOnly, SystemIoFailure};
-        if first == Access::Resting
+        if first != Access::Live
             || !matches!(
                 error.sqlite_error_code(),
                 Some(CannotOpen | ReadOnly | SystemIoFailure)
@@ -156,14 +174,30 @@ impl Disk {
             return Err(StoreError::sqlite("open", path, error));
         }
         drop(connection);
+        let alone = self.open_reader(path, Access::Alone)?;
+        if probe(&alone).is_ok() {
+            return Ok((alone, Access::Alone));
+        }
         let frozen = self.open_reader(path, Access::Immutable)?;
         probe(&frozen).map_err(sql("open", path))?;
         Ok((frozen, Access::Immutable))
     }
 
     fn connect(&self, path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+        self.connect_by(path, flags, None)
+    }
+
+    fn connect_by(
+        &self,
+        path: &Path,
+        flags: OpenFlags,
+        vfs: Option<&str>,
+    ) -> Result<Connection, StoreError> {
         let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
+            if let Some(vfs) = vfs {
+                return Connection::open_with_flags_and_vfs(path, flags, vfs);
+            }
             #[cfg(feature = "sabotage")]
             if let Some(vfs) = &self.sabotage.vfs {
                 return Connection::open_with_flags_and_vfs(path, flags, vfs.as_str());

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use efd_shared_model::{EpochLane, RangeSet};
+
 use crate::catalogue::{Catalogue, LaneLog, Shared};
 use crate::disk::{self, Access, Disk};
 use crate::error::{StoreError, file, sql};
@@ -15,13 +17,14 @@ use crate::reader::Reader;
 use crate::recover::{self, Found};
 use crate::segment::{SegmentInfo, SegmentState};
 
-/// Changes nothing on the disk, except that SQLite makes a `-shm` file where it finds a WAL.
+/// Changes nothing on the disk; beside a live writer SQLite keeps its place in the `-shm` file that this has made.
 #[derive(Debug)]
 pub struct ReadOnlyStore {
     shared: Arc<Shared>,
     acked: BTreeMap<String, Acked>,
     values: BTreeMap<String, Vec<u8>>,
     notices: Vec<Notice>,
+    lost: Vec<SegmentInfo>,
 }
 
 /// What a reader should know before trusting what it sees to be all.
@@ -55,12 +58,19 @@ impl ReadOnlyStore {
             acked: BTreeMap::new(),
             values: BTreeMap::new(),
             notices: Vec::new(),
+            lost: Vec::new(),
         };
-        let lone = if metadata.is_file() {
+        let lone = if !metadata.is_dir() {
             looking.lone(path)?;
             Some(path.to_owned())
         } else {
-            if !path.join("segments").is_dir() {
+            let segments = path.join("segments");
+            if let Err(error) = std::fs::metadata(&segments)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                return Err(file("look into", &segments)(error));
+            }
+            if !segments.is_dir() && !path.join(META).exists() {
                 return Err(StoreError::NotAStore {
                     path: path.to_owned(),
                 });
@@ -73,6 +83,7 @@ impl ReadOnlyStore {
             acked,
             values,
             notices,
+            lost,
             ..
         } = looking;
         Ok(Self {
@@ -80,6 +91,7 @@ impl ReadOnlyStore {
             acked,
             values,
             notices,
+            lost,
         })
     }
 
@@ -92,6 +104,7 @@ impl ReadOnlyStore {
             acked: BTreeMap::new(),
             values: BTreeMap::new(),
             notices: Vec::new(),
+            lost: Vec::new(),
         };
         match &self.shared.lone {
             Some(path) => looking.lone(path)?,
@@ -102,12 +115,14 @@ impl ReadOnlyStore {
             acked,
             values,
             notices,
+            lost,
             ..
         } = looking;
         *self.shared.write() = catalogue;
         self.acked = acked;
         self.values = values;
         self.notices = notices;
+        self.lost = lost;
         Ok(())
     }
 
@@ -139,6 +154,42 @@ impl ReadOnlyStore {
         &self.notices
     }
 
+    /// Segments that the catalogue has, and of which nothing can be read.
+    pub fn lost(&self) -> &[SegmentInfo] {
+        &self.lost
+    }
+
+    /// Blocks that were stored and are not here: between the first and the last of each log, and in [`Self::lost`]
+    /// segments. What retention has removed is not among them.
+    pub fn absent(&self) -> BTreeMap<EpochLane, RangeSet> {
+        let (mut held, mut known) = (BTreeMap::new(), BTreeMap::new());
+        let add = |to: &mut BTreeMap<EpochLane, RangeSet>, info: &SegmentInfo| {
+            for (log, contents) in &info.contents.lanes {
+                to.entry(*log).or_default().union(&contents.numbers);
+            }
+        };
+        for info in self.shared.read().segments() {
+            add(&mut held, info);
+            add(&mut known, info);
+        }
+        self.lost.iter().for_each(|info| add(&mut known, info));
+        let mut absent = BTreeMap::new();
+        for (log, known) in known {
+            let (Some(first), Some(last)) = (known.iter().next(), known.last()) else {
+                continue;
+            };
+            let mut missing = RangeSet::new();
+            missing.insert_range(*first.start()..=last);
+            if let Some(held) = held.get(&log) {
+                missing.subtract(held);
+            }
+            if !missing.is_empty() {
+                absent.insert(log, missing);
+            }
+        }
+        absent
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -150,10 +201,15 @@ struct Looking<'a> {
     acked: BTreeMap<String, Acked>,
     values: BTreeMap<String, Vec<u8>>,
     notices: Vec<Notice>,
+    lost: Vec<SegmentInfo>,
 }
 
 impl Looking<'_> {
     fn lone(&mut self, path: &Path) -> Result<(), StoreError> {
+        if let Some(reason) = not_a_file(path) {
+            let path = path.to_owned();
+            return Err(StoreError::Damaged { path, reason });
+        }
         let key = lone_key(self.disk, path)?;
         let lane = key.lane.clone();
         self.look(path, key, None, Position(i64::MAX as u64))?;
@@ -163,9 +219,35 @@ impl Looking<'_> {
 
     fn folder(&mut self, root: &Path) -> Result<(), StoreError> {
         let mut entries = self.read_meta(root)?;
-        for (lane, ids) in recover::list(root)? {
-            let folder = root.join("segments").join(lane.as_str());
+        let segments = root.join("segments");
+        let lanes = match recover::list_lanes(&segments) {
+            Ok(lanes) => lanes,
+            Err(error) => {
+                let (path, reason) = (segments.clone(), chain(&error));
+                self.notices.push(Notice::Unreadable { path, reason });
+                Default::default()
+            }
+        };
+        for lane in lanes {
+            let folder = segments.join(lane.as_str());
             let path = |key: &SegmentKey| folder.join(key.file_name());
+            let listed = recover::list_segments(&folder, ".db")
+                .and_then(|ids| Ok((ids, recover::list_segments(&folder, ".db-wal")?)));
+            let (ids, wals) = match listed {
+                Ok(listed) => listed,
+                Err(error) => {
+                    let reason = chain(&error);
+                    let path = folder.clone();
+                    self.notices.push(Notice::Unreadable { path, reason });
+                    continue;
+                }
+            };
+            for &id in wals.difference(&ids) {
+                let lane = lane.clone();
+                let path = disk::with_suffix(&path(&SegmentKey { lane, id }), "-wal");
+                let reason = "its database is missing: what was committed to it is lost".into();
+                self.notices.push(Notice::Damaged { path, reason });
+            }
             self.catalogue.lanes.entry(lane.clone()).or_default();
             let mut limit = Position(i64::MAX as u64);
             for &id in ids.iter().rev() {
@@ -183,6 +265,7 @@ impl Looking<'_> {
         for (key, entry) in entries {
             if !entry.leaving {
                 self.notices.push(Notice::Missing(key));
+                self.lost.push(entry.info);
             }
         }
         Ok(())
@@ -190,6 +273,10 @@ impl Looking<'_> {
 
     fn read_meta(&mut self, root: &Path) -> Result<BTreeMap<SegmentKey, Entry>, StoreError> {
         let path = root.join(META);
+        if let Some(reason) = not_a_file(&path) {
+            self.notices.push(Notice::Unreadable { path, reason });
+            return Ok(BTreeMap::new());
+        }
         if !path.exists() {
             self.notices.push(Notice::NoMeta);
             return Ok(BTreeMap::new());
@@ -261,6 +348,13 @@ impl Looking<'_> {
         entry: Option<&Entry>,
         limit: Position,
     ) -> Result<Position, StoreError> {
+        let lost = entry.map(|entry| &entry.info);
+        if let Some(reason) = not_a_file(path) {
+            let path = path.to_owned();
+            self.notices.push(Notice::Unreadable { path, reason });
+            self.lost.extend(lost.cloned());
+            return Ok(lost.map_or(limit, |info| limit.min(info.first)));
+        }
         let mut access = Access::Live;
         let found = recover::look(path, &key, entry, limit, |path| {
             let (connection, how) = self.disk.open_as_possible(path)?;
@@ -289,7 +383,8 @@ impl Looking<'_> {
             Found::Unbegun => return Ok(limit),
             Found::Unreadable(reason) => {
                 self.notices.push(Notice::Unreadable { path, reason });
-                return Ok(entry.map_or(limit, |entry| limit.min(entry.info.first)));
+                self.lost.extend(lost.cloned());
+                return Ok(lost.map_or(limit, |info| limit.min(info.first)));
             }
         };
         // A file that says that it is closed may still have its last pages in the WAL.
@@ -305,6 +400,12 @@ impl Looking<'_> {
         log.segments.insert(key.id, info);
         Ok(limit.min(first))
     }
+}
+
+/// A pipe would keep us waiting for ever.
+fn not_a_file(path: &Path) -> Option<String> {
+    let metadata = std::fs::metadata(path).ok()?;
+    (!metadata.is_file()).then(|| "it is not a regular file".to_owned())
 }
 
 /// A lone file says itself which segment it is.

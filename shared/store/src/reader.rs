@@ -1,6 +1,7 @@
 //! The readers' side: blocks by position or by name, and what is known of them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use efd_shared_model::{
@@ -15,6 +16,7 @@ use crate::disk::Access;
 use crate::error::{StoreError, sql};
 use crate::lane::{LaneName, Position, SegmentKey};
 use crate::meta::META;
+use crate::recover;
 use crate::segment::SegmentInfo;
 use crate::segment::scan::{self, DamageReason, LaneKeys, Tally};
 
@@ -193,11 +195,15 @@ impl Reader {
         let kept = found.and_then(|index| self.open.remove(index));
         let file = match kept.filter(|file| file.access == access) {
             Some(file) => file,
-            None => OpenFile {
-                key: key.clone(),
-                access,
-                connection: self.shared.disk.open_reader(&path, access)?,
-            },
+            None => {
+                let connection = self.shared.disk.open_reader(&path, access)?;
+                check_identity(&connection, key, &path)?;
+                OpenFile {
+                    key: key.clone(),
+                    access,
+                    connection,
+                }
+            }
         };
         if self.open.len() >= Self::OPEN_MAX {
             self.open.pop_front();
@@ -344,7 +350,7 @@ impl Reader {
         let logs = catalogue
             .segments()
             .flat_map(|info| info.contents.lanes.keys());
-        let logs: std::collections::BTreeSet<_> = logs.copied().collect();
+        let logs: BTreeSet<_> = logs.copied().collect();
         logs.into_iter().collect()
     }
 
@@ -379,14 +385,31 @@ impl Reader {
     /// Every epoch declared, ascending by id.
     pub fn epochs(&mut self) -> Result<Vec<EpochDeclaration>, StoreError> {
         let mut all = BTreeMap::new();
-        self.declared(
-            |_| true,
-            |declared| {
+        let mut add = |declared: Declared<'_>| {
+            let epochs = declared.epochs()?;
+            all.extend(epochs.into_iter().map(|epoch| (epoch.epoch, epoch)));
+            Ok(None::<()>)
+        };
+        self.declared(|_| true, &mut add)?;
+        // A `meta.db` that has lost its WAL knows less than the segments, each of which declares what its blocks need.
+        let unknown: BTreeSet<EpochId> = self
+            .logs()
+            .into_iter()
+            .map(|log| log.epoch)
+            .filter(|epoch| !all.contains_key(epoch))
+            .collect();
+        if !unknown.is_empty() {
+            let mut add = |declared: Declared<'_>| {
                 let epochs = declared.epochs()?;
                 all.extend(epochs.into_iter().map(|epoch| (epoch.epoch, epoch)));
                 Ok(None::<()>)
-            },
-        )?;
+            };
+            let has_it = |info: &SegmentInfo| {
+                let mut logs = info.contents.lanes.keys();
+                logs.any(|log| unknown.contains(&log.epoch))
+            };
+            self.declared_in_segments(has_it, &mut add)?;
+        }
         Ok(all.into_values().collect())
     }
 
@@ -395,24 +418,38 @@ impl Reader {
         // Of several segments none needs to have all of them: the longest list has.
         let mut longest: Option<Vec<StreamDeclaration>> = None;
         let has_it = |info: &SegmentInfo| info.contents.lanes.keys().any(|log| log.epoch == epoch);
-        self.declared(has_it, |declared| {
+        let mut ask = |declared: Declared<'_>| {
             if declared.epoch(epoch)?.is_some() {
                 let streams = declared.streams(epoch)?;
-                if longest
-                    .as_ref()
-                    .is_none_or(|longest| longest.len() < streams.len())
-                {
+                let is_longer = |longest: &Vec<_>| longest.len() < streams.len();
+                if longest.as_ref().is_none_or(is_longer) {
                     longest = Some(streams);
                 }
             }
             Ok(None::<()>)
-        })?;
+        };
+        self.declared(has_it, &mut ask)?;
+        // See `epochs`: the newest segment of each lane has the longest list.
+        let newest: BTreeSet<SegmentKey> = {
+            let catalogue = self.shared.read();
+            let of_epoch = catalogue.segments().filter(|info| has_it(info));
+            let by_lane: BTreeMap<_, _> = of_epoch
+                .map(|info| (info.key.lane.clone(), info.key.clone()))
+                .collect();
+            by_lane.into_values().collect()
+        };
+        self.declared_in_segments(|info| newest.contains(&info.key), &mut ask)?;
         longest.ok_or(StoreError::NoEpoch(epoch))
     }
 
     /// `None` if it is not known.
     pub fn schema(&mut self, fingerprint: &Fingerprint) -> Result<Option<Schema>, StoreError> {
-        self.declared(|_| true, |declared| declared.schema(fingerprint))
+        let ask = |declared: Declared<'_>| declared.schema(fingerprint);
+        match self.declared(|_| true, ask)? {
+            Some(schema) => Ok(Some(schema)),
+            // See `epochs`.
+            None => self.declared_in_segments(|_| true, ask),
+        }
     }
 
     /// Asks `meta.db`; where that is not to be had or cannot be read, the segments, newest first.
@@ -435,6 +472,14 @@ impl Reader {
                 ),
             }
         }
+        self.declared_in_segments(relevant, ask)
+    }
+
+    fn declared_in_segments<T>(
+        &mut self,
+        relevant: impl Fn(&SegmentInfo) -> bool,
+        mut ask: impl FnMut(Declared<'_>) -> rusqlite::Result<Option<T>>,
+    ) -> Result<Option<T>, StoreError> {
         let segments: Vec<_> = {
             let catalogue = self.shared.read();
             let relevant = catalogue.segments().filter(|info| relevant(info));
@@ -458,6 +503,26 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+}
+
+/// Files of one size that have changed their names are trusted until they are opened.
+fn check_identity(
+    connection: &Connection,
+    key: &SegmentKey,
+    path: &Path,
+) -> Result<(), StoreError> {
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?));
+    let own = connection.query_row("SELECT lane, id FROM segment", [], row);
+    let other = own
+        .ok()
+        .and_then(|(lane, id)| recover::other_segment(key, &lane, id));
+    match other {
+        None => Ok(()),
+        Some(reason) => Err(StoreError::Damaged {
+            path: path.to_owned(),
+            reason,
+        }),
     }
 }
 

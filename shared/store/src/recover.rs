@@ -78,24 +78,31 @@ impl Recovery {
 pub(crate) fn list(root: &Path) -> Result<BTreeMap<LaneName, BTreeSet<u64>>, StoreError> {
     let folder = root.join("segments");
     let mut lanes = BTreeMap::new();
-    for lane in fs::read_dir(&folder).map_err(file("list", &folder))? {
-        let lane = lane.map_err(file("list", &folder))?;
-        let name = lane.file_name();
-        let Some(name) = name.to_str().and_then(|name| name.parse::<LaneName>().ok()) else {
-            continue;
-        };
-        let mut ids = BTreeSet::new();
-        for segment in fs::read_dir(lane.path()).map_err(file("list", &lane.path()))? {
-            let segment = segment.map_err(file("list", &lane.path()))?;
-            let name = segment.file_name();
-            let id = name.to_str().and_then(|name| name.strip_suffix(".db"));
-            if let Some(id) = id.and_then(|id| id.parse::<u64>().ok()) {
-                ids.insert(id);
-            }
-        }
+    for name in list_lanes(&folder)? {
+        let ids = list_segments(&folder.join(name.as_str()), ".db")?;
         lanes.insert(name, ids);
     }
     Ok(lanes)
+}
+
+pub(crate) fn list_lanes(folder: &Path) -> Result<BTreeSet<LaneName>, StoreError> {
+    let mut lanes = BTreeSet::new();
+    for lane in fs::read_dir(folder).map_err(file("list", folder))? {
+        let name = lane.map_err(file("list", folder))?.file_name();
+        lanes.extend(name.to_str().and_then(|name| name.parse::<LaneName>().ok()));
+    }
+    Ok(lanes)
+}
+
+/// The ids of the files in a lane's folder whose names end so.
+pub(crate) fn list_segments(folder: &Path, suffix: &str) -> Result<BTreeSet<u64>, StoreError> {
+    let mut ids = BTreeSet::new();
+    for segment in fs::read_dir(folder).map_err(file("list", folder))? {
+        let name = segment.map_err(file("list", folder))?.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(suffix));
+        ids.extend(id.and_then(|id| id.parse::<u64>().ok()));
+    }
+    Ok(ids)
 }
 
 /// Beginnings of files that never got their name, and WAL files whose database was moved away.
@@ -141,6 +148,8 @@ pub(crate) enum Found {
 
 /// The row of `segment`.
 struct Birth {
+    lane: String,
+    id: u64,
     format: i64,
     created: UtcNanos,
     first: Position,
@@ -150,7 +159,7 @@ struct Birth {
 fn birth(connection: &Connection) -> rusqlite::Result<Option<Birth>> {
     connection
         .query_row(
-            "SELECT format, created, first_position, summary FROM segment",
+            "SELECT format, created, first_position, summary, lane, id FROM segment",
             [],
             |row| {
                 Ok(Birth {
@@ -158,10 +167,20 @@ fn birth(connection: &Connection) -> rusqlite::Result<Option<Birth>> {
                     created: UtcNanos(row.get(1)?),
                     first: Position(row.get(2)?),
                     summary: row.get(3)?,
+                    lane: row.get(4)?,
+                    id: row.get(5)?,
                 })
             },
         )
         .optional()
+}
+
+/// A file says itself which segment it is: one that was renamed or copied must not speak for another.
+pub(crate) fn other_segment(key: &SegmentKey, lane: &str, id: u64) -> Option<String> {
+    let is_same = key.lane.as_str() == lane && key.id == id;
+    (!is_same).then(|| {
+        format!("it is a copy of segment {lane}/{id:010}, or was renamed: its blocks are shown where it is given by itself")
+    })
 }
 
 /// A newer format is said in two places: one alone is damage.
@@ -213,6 +232,11 @@ pub(crate) fn look(
             found,
             newest: disk::FORMAT,
         });
+    }
+    if let Ok(Some(birth)) = &birth
+        && let Some(reason) = other_segment(key, &birth.lane, birth.id)
+    {
+        return Ok(Found::Unreadable(reason));
     }
     let told = newer.map(one_place);
     let examined = examine(&connection, path, key, closed, birth, limit);

@@ -83,6 +83,8 @@ pub fn verify(
         progress,
         done: Progress::default(),
         numbers: BTreeMap::new(),
+        meta: None,
+        declared: BTreeMap::new(),
         goes_on: true,
     };
     verifying.store(&store, path);
@@ -95,6 +97,9 @@ struct Verifying<F, P> {
     progress: P,
     done: Progress,
     numbers: BTreeMap<EpochLane, RangeSet>,
+    /// The catalogue, and how many streams of each epoch it declares.
+    meta: Option<PathBuf>,
+    declared: BTreeMap<EpochId, u32>,
     goes_on: bool,
 }
 
@@ -115,8 +120,9 @@ impl<F: FnMut(Finding) -> bool, P: FnMut(Progress) -> bool> Verifying<F, P> {
             self.find(Severity::Damage, file, notice.to_string());
         }
         let meta = path.join(META);
-        if meta.exists() {
+        if meta.is_file() {
             self.database(&meta, store, |_, _| Ok(()));
+            self.meta = Some(meta);
         }
         let segments = store.segments();
         self.done.segments = segments.len();
@@ -137,6 +143,33 @@ impl<F: FnMut(Finding) -> bool, P: FnMut(Progress) -> bool> Verifying<F, P> {
             self.done.segments_done += 1;
         }
         self.gaps();
+    }
+
+    /// Streams are declared in the catalogue before a block uses them.
+    fn catalogue(&mut self, store: &ReadOnlyStore, epoch: EpochId, needed: u32) {
+        let known = |this: &Self| this.declared.get(&epoch).copied();
+        let Some(meta) = self.meta.clone() else {
+            return;
+        };
+        if known(self).is_some_and(|known| needed <= known) {
+            return;
+        }
+        // A live writer has declared more since.
+        let Ok((connection, _)) = store.shared().disk.open_as_possible(&meta) else {
+            return;
+        };
+        let Ok(through) = Declared::new(&connection).through(epoch) else {
+            return;
+        };
+        if through < needed {
+            let what = format!(
+                "it declares the streams of epoch {epoch} up to {through}, its blocks need them up to {needed}: they are \
+                 taken from the segments"
+            );
+            self.find(Severity::Damage, Subject::File(meta), what);
+        }
+        // Said once, unless more is needed.
+        self.declared.insert(epoch, through.max(needed));
     }
 
     /// A block that came twice is harmless; two blocks of one name are not.
@@ -301,6 +334,7 @@ impl<F: FnMut(Finding) -> bool, P: FnMut(Progress) -> bool> Verifying<F, P> {
                 let what = format!("it needs the declarations of streams up to {needed}");
                 self.find(Severity::Damage, subject.clone(), what);
             }
+            self.catalogue(store, row.lane.epoch, needed);
             if !self.numbers.entry(row.lane).or_default().insert(row.number) {
                 self.repeated(store, subject, &block);
             }

@@ -136,6 +136,20 @@ impl<'a, O: Write, E: Write> Copying<'a, O, E> {
             self.commit(&mut lane)?;
             self.target.maintain(lane.committed);
         }
+        let source = self.source;
+        for info in source
+            .lost()
+            .iter()
+            .filter(|info| info.key.lane == lane.name)
+        {
+            self.lose(LostBlocks {
+                lane: lane.name.clone(),
+                first: info.first,
+                last: info.last,
+                id: None,
+                reason: format!("the file of segment {} cannot be read", info.key),
+            })?;
+        }
         self.name_losses()?;
         // Positions that were given are not given again, whatever became of their blocks.
         self.go_to(Position(POSITION_MAX), &mut lane)?;

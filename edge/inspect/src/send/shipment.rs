@@ -66,6 +66,9 @@ impl Shipment {
         let mut shipment = Self::of_epochs(epochs, choice)?;
         if choice.lane.is_some() || choice.window != Window::default() {
             let within = Within::find(store, choice, screen)?;
+            if within.numbers.is_empty() {
+                return Err(SendError::NothingChosen.into());
+            }
             shipment.keep(|log, held| match within.numbers.get(log) {
                 Some(numbers) => held.intersection(numbers),
                 None => RangeSet::new(),

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use efd_shared_store::{Depth, ReadOnlyStore, verify};
 
-use crate::world::{
-    Numbers, Ran, closed, contents, contents_but_wal_indexes, crashed, run, segment,
-};
+use crate::world::{Numbers, Ran, closed, contents, crashed, run, segment};
 
 /// Every line that an intact buffer gives.
 fn all_lines() -> (std::collections::BTreeSet<String>, usize) {
@@ -21,7 +19,7 @@ fn all_lines() -> (std::collections::BTreeSet<String>, usize) {
 
 /// Runs everything; gives how many records `cat` had. Nothing is shown that was not written.
 fn check(root: &Path, expected: &[i32], all: &std::collections::BTreeSet<String>) -> usize {
-    let before = contents_but_wal_indexes(root);
+    let before = contents(root);
     let mut lines = 0;
     for verb in ["ls", "cat", "verify"] {
         let Ran { code, out, err } = run(verb, root, &[]);
@@ -39,7 +37,7 @@ fn check(root: &Path, expected: &[i32], all: &std::collections::BTreeSet<String>
             lines = shown.len();
         }
     }
-    assert!(contents_but_wal_indexes(root) == before, "it wrote");
+    assert!(contents(root) == before, "it wrote");
     lines
 }
 

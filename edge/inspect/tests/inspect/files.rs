@@ -9,9 +9,7 @@ use arrow::datatypes::{Float64Type, Int64Type, TimestampNanosecondType};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use crate::world::{
-    BEGIN, Ran, SECOND, closed, contents, contents_but_wal_indexes, crashed, run, segment,
-};
+use crate::world::{BEGIN, Ran, SECOND, closed, contents, crashed, run, segment};
 
 fn export(root: &Path, to: &Path, arguments: &[&str]) -> Ran {
     let to = to.to_str().unwrap();
@@ -37,11 +35,11 @@ fn parquet(file: &Path) -> (Arc<arrow::datatypes::Schema>, Vec<RecordBatch>) {
 #[test]
 fn parquet_has_every_record_with_its_name_and_units() {
     let (folder, root) = crashed();
-    let before = contents_but_wal_indexes(&root);
+    let before = contents(&root);
     let to = folder.path().join("out");
     let Ran { code, out, err } = export(&root, &to, &[]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
-    assert_eq!(contents_but_wal_indexes(&root), before);
+    assert_eq!(contents(&root), before);
     assert_eq!(
         names(&to),
         [

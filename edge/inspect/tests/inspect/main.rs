@@ -19,6 +19,7 @@ mod live;
 mod looks;
 mod manual;
 mod matrix;
+mod misplaced;
 mod parcel;
 mod python;
 mod repair;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use efd_edge_inspect::send::parcel::{OpenError, Parcel};
 
-use crate::world::{Ran, closed, contents, contents_but_wal_indexes, run};
+use crate::world::{Ran, closed, contents, run};
 
 fn kept() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1.efdparcel")
@@ -172,9 +172,9 @@ fn databases(folder: &Path) -> Vec<PathBuf> {
 fn seal_of(root: &Path) -> (u64, i32) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("some.efdparcel");
-    let before = contents_but_wal_indexes(root);
+    let before = contents(root);
     let Ran { code, out, err } = run("send", root, &["--seal", file.to_str().unwrap(), "--json"]);
-    assert!(contents_but_wal_indexes(root) == before, "it wrote");
+    assert!(contents(root) == before, "it wrote");
     assert!([0, 2].contains(&code), "{code}: {err}");
     assert_eq!(code == 2, err.contains("damaged"), "{err}");
     let told: serde_json::Value = serde_json::from_str(&out).unwrap();

@@ -15,9 +15,7 @@ use efd_shared_store::{Options, Store};
 use efd_tests_testkit::skip;
 use serde_json::Value as Json;
 
-use crate::world::{
-    Ran, closed, command, contents, contents_but_wal_indexes, declare, log, run, segment, telemetry,
-};
+use crate::world::{Ran, closed, command, contents, declare, log, run, segment, telemetry};
 
 struct Watching {
     child: Child,
@@ -183,7 +181,7 @@ fn a_buffer_at_rest_is_neither_read_nor_written() {
     bytes[block + 200] ^= 4;
     fs::write(&path, bytes).unwrap();
     assert_eq!(run("verify", &root, &[]).code, 2);
-    let before = contents_but_wal_indexes(&root);
+    let before = contents(&root);
     let Ran { code, out, err } = run("watch", &root, &["--every", "10ms", "--count", "3"]);
     assert_eq!(
         (code, err.as_str(), out.lines().count()),
@@ -202,7 +200,7 @@ fn a_buffer_at_rest_is_neither_read_nor_written() {
         );
         assert!(line["seconds"].as_f64().unwrap() > 0.0, "{line}");
     }
-    assert!(contents_but_wal_indexes(&root) == before);
+    assert!(contents(&root) == before);
     let Ran { code, err, .. } = run("watch", &root.join("nothing"), &["--count", "1"]);
     assert_eq!(code, 1, "{err}");
 }

@@ -297,18 +297,6 @@ pub fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-/// [`contents`] without what SQLite may make and change where it reads a WAL: the `-shm` beside it.
-pub fn contents_but_wal_indexes(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = contents(root);
-    let is_index = |path: &Path| {
-        let name = path.to_string_lossy();
-        name.strip_suffix("-shm")
-            .is_some_and(|database| fs::exists(format!("{database}-wal")).unwrap())
-    };
-    all.retain(|path, _| !is_index(path));
-    all
-}
-
 /// A segment file of a lane, by its place.
 pub fn segment(root: &Path, lane: &str, index: usize) -> PathBuf {
     let mut files: Vec<_> = fs::read_dir(root.join("segments").join(lane))

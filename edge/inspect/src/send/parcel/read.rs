@@ -26,11 +26,26 @@ use super::{
 /// Every how many blocks of a lane the place of one is remembered: bounds what a parcel of millions takes of memory.
 const REMEMBERED_EVERY: u64 = 64;
 
-/// Whether the file begins as one.
+/// Bits that may be wrong in a header that is still taken for one: every entry has a checksum of its own.
+const FLIPPED_MAX: u32 = 8;
+
+/// Whether the file begins as one, or nearly.
 pub fn is_parcel(path: &Path) -> bool {
-    let mut magic = [0; MAGIC.len()];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    read.is_ok() && magic == MAGIC
+    let mut header = [0; HEADER_BYTES];
+    let is_file = path.is_file();
+    let mut read = || File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    is_file && read().is_ok() && (header.starts_with(&MAGIC) || is_nearly_ours(&header))
+}
+
+/// A header of this version in which a few bits are not what they were.
+fn is_nearly_ours(header: &[u8; HEADER_BYTES]) -> bool {
+    let mut ours = [0; HEADER_BYTES];
+    ours[..4].copy_from_slice(&MAGIC);
+    ours[4..6].copy_from_slice(&VERSION.to_le_bytes());
+    let checksum = xxh3_64(&ours[..6]).to_le_bytes();
+    ours[6..].copy_from_slice(&checksum);
+    let flipped = ours.iter().zip(header).map(|(a, b)| (a ^ b).count_ones());
+    flipped.sum::<u32>() <= FLIPPED_MAX
 }
 
 /// A sealed file. `F` is what it lies in.
@@ -104,7 +119,11 @@ impl<F: Read + Seek> Parcel<F> {
         let is_whole = checksum == xxh3_64(said).to_le_bytes();
         let version = u16::from_le_bytes([header[4], header[5]]);
         if !said.starts_with(&MAGIC) || !is_whole {
-            return Err(OpenError::NotAParcel);
+            if !is_nearly_ours(&header) {
+                return Err(OpenError::NotAParcel);
+            }
+            self.faults.push("its header is damaged".into());
+            return Ok(());
         }
         if VERSION < version {
             return Err(OpenError::Newer { found: version });
