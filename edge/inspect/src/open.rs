@@ -13,6 +13,11 @@ pub(crate) fn open(
     path: &Path,
     screen: &mut Screen<impl Write, impl Write>,
 ) -> Result<ReadOnlyStore, InspectError> {
+    #[cfg(feature = "rescue")]
+    if crate::send::is_parcel(path) {
+        let path = path.to_owned();
+        return Err(crate::send::SendError::Sealed { path }.into());
+    }
     let store = ReadOnlyStore::open(path)?;
     for notice in store.notices() {
         screen.damaged(notice)?;

@@ -53,6 +53,8 @@ pub struct Delivery {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
+    #[error("{} is a sealed file: `verify` checks it, `send` sends it", path.display())]
+    Sealed { path: PathBuf },
     #[error("`{0}` is not a centre's host:port")]
     Address(String),
     #[error("nothing here that is for a centre is of that lane and that time")]

@@ -5,7 +5,11 @@ use std::io::Write;
 use std::path::Path;
 
 use efd_shared_avro::{Decoder, FieldType, RecordSchema, Scalar, Value, read_values};
-use efd_shared_model::{BlockId, EpochDeclaration, RecordId, SealedBlock, StreamDeclaration};
+use efd_shared_model::block::Codec;
+use efd_shared_model::clock::ClockSource;
+use efd_shared_model::{
+    BlockId, EpochDeclaration, EventTimeOrigin, RecordId, SealedBlock, StreamDeclaration,
+};
 use efd_shared_store::{Item, ReadOnlyStore, Reader};
 use serde_json::json;
 
@@ -242,16 +246,26 @@ fn show_block(
     )?;
     writeln!(
         screen.out,
-        "{} stored ({:?}), {} uncompressed, digest {:032x}",
+        "{} stored{}, {} uncompressed, digest {:032x}",
         size(sealed.bytes().len() as u64),
-        sealed.codec(),
+        match sealed.codec() {
+            Codec::None => "",
+            Codec::Zstd => " (Zstandard)",
+        },
         size(sealed.payload_bytes() as u64),
         sealed.digest()
     )?;
     writeln!(
         screen.out,
-        "sealed at {} by a clock {:?}, TAI - UTC = {} s, error {:?} ns",
-        clock.utc, clock.source, clock.tai_offset, clock.error
+        "sealed at {} by a clock that {}, TAI - UTC = {} s",
+        clock.utc,
+        match (clock.source, clock.error) {
+            (ClockSource::Disciplined, Some(error)) => format!("is within {error} ns of UTC"),
+            (ClockSource::Disciplined, None) => "is disciplined".to_owned(),
+            (ClockSource::Undisciplined, _) => "nobody disciplines".to_owned(),
+            (ClockSource::Unknown, _) => "nobody knows to be right or wrong".to_owned(),
+        },
+        clock.tai_offset
     )?;
     let mut table = Table::new(&["STREAM", "TOPIC", "RECORDS"]);
     for section in block.sections() {
@@ -318,9 +332,13 @@ fn record(
     writeln!(screen.out, "{} {id}", printable(&stream.topic))?;
     writeln!(
         screen.out,
-        "at {} by {:?}{}",
+        "at {}, {}{}",
         stamps.event_time,
-        stamps.origin,
+        match stamps.origin {
+            EventTimeOrigin::SndStamp => "as its publisher stamped it (private_sndStamp)",
+            EventTimeOrigin::Source => "as its writer's DDS stamped it",
+            EventTimeOrigin::Reception => "when the edge received it",
+        },
         stamps
             .instance
             .map_or_else(String::new, |it| format!(", instance {it}"))

@@ -240,6 +240,8 @@ fn a_sealed_file_with_a_damaged_header() {
     let sealed = folder.path().join("x.efdparcel");
     let path = sealed.to_string_lossy().into_owned();
     assert_eq!(run("send", &root, &["--seal", &path]).code, 0);
+    let Ran { code, err, .. } = run("ls", &sealed, &[]);
+    assert!(code == 1 && err.contains("is a sealed file"), "{err}");
     let whole = run("verify", &sealed, &[]).out;
     let good = fs::read(&sealed).unwrap();
     for at in 0..14 {
