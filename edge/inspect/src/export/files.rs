@@ -30,8 +30,8 @@ const LOOK_EVERY_BYTES: usize = 1 << 20;
 pub(super) struct Files {
     folder: PathBuf,
     format: Format,
-    /// By the number of the stream.
-    by_stream: HashMap<usize, usize>,
+    /// By the number of the stream, which counts those of this export.
+    by_stream: Vec<Option<usize>>,
     by_topic: HashMap<(String, Fingerprint), usize>,
     names: BTreeSet<String>,
     files: Vec<TopicFile>,
@@ -74,7 +74,7 @@ impl Files {
         Ok(Self {
             folder: folder.clone(),
             format: options.format,
-            by_stream: HashMap::new(),
+            by_stream: Vec::new(),
             by_topic: HashMap::new(),
             names: BTreeSet::new(),
             files: Vec::new(),
@@ -110,7 +110,7 @@ impl Files {
     }
 
     fn file_of(&mut self, stream: &Stream) -> Result<usize, InspectError> {
-        if let Some(&index) = self.by_stream.get(&stream.number) {
+        if let Some(&Some(index)) = self.by_stream.get(stream.number) {
             return Ok(index);
         }
         let key = (stream.topic.clone(), stream.schema.fingerprint());
@@ -124,7 +124,10 @@ impl Files {
                 self.files.len() - 1
             }
         };
-        self.by_stream.insert(stream.number, index);
+        if self.by_stream.len() <= stream.number {
+            self.by_stream.resize(stream.number + 1, None);
+        }
+        self.by_stream[stream.number] = Some(index);
         Ok(index)
     }
 

@@ -17,6 +17,25 @@ pub(super) struct Streams {
     epochs: BTreeMap<EpochId, Epoch>,
     /// Of [`Self::look_again`].
     round: u64,
+    recent: Recent,
+}
+
+/// What was answered last: a block has a section for each of hundreds of streams, and the next has them again.
+#[derive(Default)]
+struct Recent {
+    epoch: Option<EpochId>,
+    /// By stream number; `None` where it was not asked for, the inner one where it is not wanted.
+    streams: Vec<Option<Option<Arc<Stream>>>>,
+}
+
+impl Recent {
+    fn of(&mut self, epoch: EpochId) -> &mut Vec<Option<Option<Arc<Stream>>>> {
+        if self.epoch != Some(epoch) {
+            self.epoch = Some(epoch);
+            self.streams.clear();
+        }
+        &mut self.streams
+    }
 }
 
 /// Why a record's stream cannot be told.
@@ -70,6 +89,7 @@ impl Streams {
             opened: 0,
             epochs: BTreeMap::new(),
             round: 0,
+            recent: Recent::default(),
         }
     }
 
@@ -112,6 +132,30 @@ impl Streams {
         segment: &Path,
         reader: &mut Reader,
     ) -> Result<Option<Arc<Stream>>, Missing> {
+        /// What a hostile number may make of the table.
+        const RECENT_MAX: usize = 1 << 16;
+        let index = number.0 as usize;
+        if let Some(Some(known)) = self.recent.of(id).get(index) {
+            return Ok(known.clone());
+        }
+        let found = self.look_up(id, number, segment, reader)?;
+        let recent = self.recent.of(id);
+        if index < RECENT_MAX {
+            if recent.len() <= index {
+                recent.resize(index + 1, None);
+            }
+            recent[index] = Some(found.clone());
+        }
+        Ok(found)
+    }
+
+    fn look_up(
+        &mut self,
+        id: EpochId,
+        number: StreamNumber,
+        segment: &Path,
+        reader: &mut Reader,
+    ) -> Result<Option<Arc<Stream>>, Missing> {
         let known = self
             .epoch(id, segment, reader)
             .streams
@@ -125,11 +169,11 @@ impl Streams {
         if !known.is_wanted {
             return Ok(None);
         }
-        let declaration = &known.declaration;
-        let opened = known
-            .opened
-            .get_or_insert_with(|| open(declaration, count, segment, reader))
-            .clone();
+        if let Some(opened) = &known.opened {
+            return opened.clone().map(Some);
+        }
+        let opened = open(&known.declaration, count, segment, reader);
+        known.opened = Some(opened.clone());
         self.opened = count + 1;
         opened.map(Some)
     }
