@@ -5,7 +5,7 @@ use std::fmt::{Arguments, Write as _};
 use std::io::Write as _;
 
 use efd_shared_avro::{DatumError, Decoder, FieldType, Sink};
-use efd_shared_model::{BlockId, Fingerprint, RecordId, RecordRef};
+use efd_shared_model::{EpochLane, Fingerprint, RecordId, RecordRef};
 
 /// How the lines of one stream look: everything that is the same in all of them, escaped once.
 #[derive(Debug)]
@@ -209,23 +209,23 @@ fn put(out: &mut Vec<u8>, text: Arguments<'_>) {
     debug_assert!(written.is_ok(), "memory takes all");
 }
 
-/// The text of record ids: what those of one block have in common is written once.
+/// The text of record ids: what those of one log have in common is written once.
 #[derive(Debug, Default)]
 pub(crate) struct IdText {
-    block: Option<BlockId>,
+    log: Option<EpochLane>,
     text: String,
     common: usize,
 }
 
 impl IdText {
     pub(crate) fn of(&mut self, id: RecordId) -> &str {
-        if self.block != Some(id.block) {
-            self.block = Some(id.block);
-            self.text = format!("{}/", id.block);
+        if self.log != Some(id.block.lane) {
+            self.log = Some(id.block.lane);
+            self.text = format!("{}/", id.block.lane);
             self.common = self.text.len();
         }
         self.text.truncate(self.common);
-        let written = write!(self.text, "{}", id.index);
+        let written = write!(self.text, "{}/{}", id.block.number, id.index);
         debug_assert!(written.is_ok(), "memory takes all");
         &self.text
     }

@@ -5,85 +5,125 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use efd_shared_avro::{DatumError, Decoder, FieldType, Sink};
-use efd_shared_model::RecordRef;
+use efd_shared_model::{RecordId, RecordRef, RecordStamps};
 
 use super::files::Appending;
-use crate::cat::{put_double, put_number};
+use super::spill::Spill;
+use crate::cat::{IdText, put_double, put_number};
 use crate::outcome::InspectError;
 
-/// Of the memory for lines, from one write to the next.
-const KEPT_BYTES: usize = 16 << 10;
-
+/// Rows wait on the disk as they came and become text at the end, topic by topic: side by side on several cores, and each
+/// with its own few fields at hand, where otherwise every record belongs to another of thousands of files.
 #[derive(Debug)]
 pub(super) struct CsvFile {
     decoder: Decoder,
-    is_array: Vec<bool>,
-    file: Appending,
-    text: Vec<u8>,
+    spill: Spill,
+    path: PathBuf,
 }
 
 impl CsvFile {
-    pub(super) fn new(decoder: Decoder, file: Appending) -> Self {
-        let mut text = b"time".to_vec();
-        let fields = &decoder.schema().fields;
-        for field in fields {
-            text.push(b',');
-            put_text(&mut text, &field.name);
-        }
-        text.extend_from_slice(b",efd_id,efd_implausible\r\n");
+    /// `spill` holds the rows until all are there; `path` is written then.
+    pub(super) fn new(decoder: Decoder, spill: Appending, path: PathBuf) -> Self {
         Self {
-            is_array: fields
-                .iter()
-                .map(|field| matches!(field.field_type, FieldType::Array(_)))
-                .collect(),
             decoder,
-            file,
-            text,
+            spill: Spill::new(spill),
+            path,
         }
     }
 
-    /// `line` is memory to write in: one place that stays in the processor's cache, where the files are thousands.
-    pub(super) fn add(
-        &mut self,
-        id: &str,
-        record: &RecordRef<'_>,
-        line: &mut Vec<u8>,
-    ) -> Result<(), DatumError> {
-        line.clear();
-        put(line, format_args!("{}", record.stamps.event_time));
-        let mut cells = Line {
-            text: line,
-            is_array: &self.is_array,
-            cell: None,
-        };
-        let decoded = self.decoder.decode(record.datum, &mut cells);
-        if decoded.is_ok() {
-            let is_implausible: &[u8] = match record.stamps.implausible {
-                true => b",true\r\n",
-                false => b",false\r\n",
-            };
-            for part in [b",", id.as_bytes(), is_implausible] {
-                line.extend_from_slice(part);
-            }
-            self.text.extend_from_slice(line);
-        }
-        decoded
+    pub(super) fn add(&mut self, id: RecordId, record: &RecordRef<'_>) -> Result<(), DatumError> {
+        self.decoder.check(record.datum)?;
+        self.spill.add(id, record);
+        Ok(())
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.text.len()
+        self.spill.waiting_bytes()
     }
 
     pub(super) fn write(&mut self) -> Result<(), InspectError> {
-        let written = self.file.append(&self.text);
-        self.text.clear();
-        self.text.shrink_to(KEPT_BYTES);
-        written.map_err(|error| self.file.failed(error))
+        self.spill.write()
     }
 
-    pub(super) fn finish(mut self) -> Result<PathBuf, InspectError> {
-        self.write()?;
-        self.file.finish()
+    pub(super) fn finish(self) -> Result<PathBuf, InspectError> {
+        let mut rows = self.spill.into_rows()?;
+        let mut file = Appending::new(self.path);
+        let mut text = Text::new(&self.decoder);
+        loop {
+            let next = rows.next_row().and_then(|row| {
+                let Some((id, stamps, datum)) = row else {
+                    return Ok(false);
+                };
+                let decoded = text.add(id, stamps, datum);
+                // What was whole when it came has been altered on the way through the disk.
+                decoded.map_err(|error| std::io::Error::other(error.to_string()))?;
+                Ok(true)
+            });
+            match next {
+                Ok(true) if text.bytes.len() < WRITE_BYTES => continue,
+                Ok(is_more) => {
+                    let written = file.append(&text.bytes);
+                    written.map_err(|error| file.failed(error))?;
+                    text.bytes.clear();
+                    if !is_more {
+                        return file.finish();
+                    }
+                }
+                Err(source) => {
+                    let path = rows.path().to_owned();
+                    return Err(InspectError::Export { path, source });
+                }
+            }
+        }
+    }
+}
+
+/// Text is written so many bytes at a time.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// The lines of one topic.
+struct Text<'a> {
+    decoder: &'a Decoder,
+    is_array: Vec<bool>,
+    ids: IdText,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Text<'a> {
+    fn new(decoder: &'a Decoder) -> Self {
+        let mut bytes = b"time".to_vec();
+        let fields = &decoder.schema().fields;
+        for field in fields {
+            bytes.push(b',');
+            put_text(&mut bytes, &field.name);
+        }
+        bytes.extend_from_slice(b",efd_id,efd_implausible\r\n");
+        let is_array =
+            |field: &efd_shared_avro::Field| matches!(field.field_type, FieldType::Array(_));
+        Self {
+            is_array: fields.iter().map(is_array).collect(),
+            decoder,
+            ids: IdText::default(),
+            bytes,
+        }
+    }
+
+    fn add(&mut self, id: RecordId, stamps: RecordStamps, datum: &[u8]) -> Result<(), DatumError> {
+        put(&mut self.bytes, format_args!("{}", stamps.event_time));
+        let mut line = Line {
+            text: &mut self.bytes,
+            is_array: &self.is_array,
+            cell: None,
+        };
+        self.decoder.decode(datum, &mut line)?;
+        let is_implausible: &[u8] = match stamps.implausible {
+            true => b",true\r\n",
+            false => b",false\r\n",
+        };
+        for part in [b",", self.ids.of(id).as_bytes(), is_implausible] {
+            self.bytes.extend_from_slice(part);
+        }
+        Ok(())
     }
 }
 

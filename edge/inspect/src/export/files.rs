@@ -14,7 +14,6 @@ use super::avro::AvroFile;
 use super::csv::CsvFile;
 use super::parquet::ParquetFile;
 use super::{Format, Options};
-use crate::cat::IdText;
 use crate::fresh;
 use crate::outcome::InspectError;
 use crate::walk::Stream;
@@ -36,8 +35,6 @@ pub(super) struct Files {
     names: BTreeSet<String>,
     files: Vec<TopicFile>,
     unseen_bytes: usize,
-    ids: IdText,
-    line: Vec<u8>,
 }
 
 /// A file that is whole.
@@ -79,8 +76,6 @@ impl Files {
             names: BTreeSet::new(),
             files: Vec::new(),
             unseen_bytes: 0,
-            ids: IdText::default(),
-            line: Vec::new(),
         })
     }
 
@@ -95,7 +90,7 @@ impl Files {
         let file = &mut self.files[index];
         let added = match &mut file.rows {
             Rows::Parquet(rows) => rows.add(id, record),
-            Rows::Csv(rows) => rows.add(self.ids.of(id), record, &mut self.line),
+            Rows::Csv(rows) => rows.add(id, record),
             Rows::Avro(rows) => rows.add(record),
         };
         if added.is_ok() {
@@ -147,15 +142,12 @@ impl Files {
             count += 1;
         }
         let beside = |suffix: &str| self.folder.join(format!("{name}.{suffix}"));
-        let partial = Appending::new(beside("partial"));
-        let decoder = stream.decoder.clone();
+        let partial = beside("partial");
+        let spill = || Appending::new(beside("rows.partial"));
         let rows = match self.format {
-            Format::Parquet => {
-                let rows = Appending::new(beside("rows.partial"));
-                Rows::Parquet(ParquetFile::new(stream, rows, beside("partial")))
-            }
-            Format::Csv => Rows::Csv(CsvFile::new(decoder, partial)),
-            Format::Avro => Rows::Avro(AvroFile::new(stream, partial)),
+            Format::Parquet => Rows::Parquet(ParquetFile::new(stream, spill(), partial)),
+            Format::Csv => Rows::Csv(CsvFile::new(stream.decoder.clone(), spill(), partial)),
+            Format::Avro => Rows::Avro(AvroFile::new(stream, Appending::new(partial))),
         };
         TopicFile {
             topic: stream.topic.clone(),

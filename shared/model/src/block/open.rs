@@ -18,15 +18,17 @@ pub struct Block {
     header: BlockHeader,
     payload: Bytes,
     sections: Vec<Entry>,
+    /// Of all records, in the order of their index.
+    stamps: Vec<RecordStamps>,
+    /// Ends of the datums, counted from the begin of their section's datums.
+    ends: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     stream: StreamNumber,
-    first_index: u32,
-    stamps: Vec<RecordStamps>,
-    /// Ends of the datums, counted from the begin of the section's datums.
-    ends: Vec<u32>,
+    /// Of its records.
+    indexes: Range<usize>,
     datums: Range<usize>,
     event_time_min: UtcNanos,
     event_time_max: UtcNanos,
@@ -36,7 +38,7 @@ struct Entry {
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'a> {
     entry: &'a Entry,
-    payload: &'a Bytes,
+    block: &'a Block,
 }
 
 /// One line of the table that a payload begins with.
@@ -130,18 +132,16 @@ impl Block {
                 reader.remaining() as u64,
             );
         }
+        // Each record has a byte of flags at least: what is stated asks for no more memory than what is there.
+        let count = (header.records as usize).min(stamp_bytes);
+        let (mut stamps, mut ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut sections = Vec::with_capacity(table.len());
         let mut datums_begin = reader.position() + stamp_bytes;
-        let mut first_index = 0;
         for row in table {
             let (event_time_min, event_time_max) = (row.event_time_min, row.event_time_max);
             let mut stamp_reader = Reader::new(reader.take(row.stamp_bytes)?);
-            let (stamps, ends) = read_stamps(
-                &mut stamp_reader,
-                row.records,
-                event_time_min,
-                event_time_max,
-            )?;
+            let begin = stamps.len();
+            read_stamps(&mut stamp_reader, &row, &mut stamps, &mut ends)?;
             stamp_reader.finish()?;
             let stated = ends.last().map_or(0, |&end| u64::from(end));
             if stated != row.datum_bytes as u64 {
@@ -151,19 +151,18 @@ impl Block {
             datums_begin = range.end;
             sections.push(Entry {
                 stream: row.stream,
-                first_index,
-                stamps,
-                ends,
+                indexes: begin..stamps.len(),
                 datums: range,
                 event_time_min,
                 event_time_max,
             });
-            first_index += row.records as u32;
         }
         Ok(Self {
             header,
             payload,
             sections,
+            stamps,
+            ends,
         })
     }
 
@@ -173,10 +172,9 @@ impl Block {
 
     /// Ascending by stream number.
     pub fn sections(&self) -> impl ExactSizeIterator<Item = Section<'_>> + '_ {
-        self.sections.iter().map(|entry| Section {
-            entry,
-            payload: &self.payload,
-        })
+        self.sections
+            .iter()
+            .map(|entry| Section { entry, block: self })
     }
 
     /// Every record, in the order of its index.
@@ -195,11 +193,11 @@ impl<'a> Section<'a> {
     }
 
     pub fn len(&self) -> usize {
-        self.entry.stamps.len()
+        self.entry.indexes.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entry.stamps.is_empty()
+        self.entry.indexes.is_empty()
     }
 
     pub fn event_time_min(&self) -> UtcNanos {
@@ -211,9 +209,12 @@ impl<'a> Section<'a> {
     }
 
     pub fn records(&self) -> Records<'a> {
+        let (entry, block) = (self.entry, self.block);
         Records {
-            entry: self.entry,
-            datums: &self.payload[self.entry.datums.clone()],
+            stamps: &block.stamps[entry.indexes.clone()],
+            ends: &block.ends[entry.indexes.clone()],
+            datums: &block.payload[entry.datums.clone()],
+            first_index: entry.indexes.start as u32,
             next: 0,
         }
     }
@@ -221,8 +222,10 @@ impl<'a> Section<'a> {
 
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
-    entry: &'a Entry,
+    stamps: &'a [RecordStamps],
+    ends: &'a [u32],
     datums: &'a [u8],
+    first_index: u32,
     next: usize,
 }
 
@@ -230,13 +233,13 @@ impl<'a> Iterator for Records<'a> {
     type Item = RecordRef<'a>;
 
     fn next(&mut self) -> Option<RecordRef<'a>> {
-        let stamps = *self.entry.stamps.get(self.next)?;
+        let stamps = *self.stamps.get(self.next)?;
         let begin = self
             .next
             .checked_sub(1)
-            .map_or(0, |before| self.entry.ends[before] as usize);
-        let end = self.entry.ends[self.next] as usize;
-        let index = self.entry.first_index + self.next as u32;
+            .map_or(0, |before| self.ends[before] as usize);
+        let end = self.ends[self.next] as usize;
+        let index = self.first_index + self.next as u32;
         self.next += 1;
         Some(RecordRef {
             index,
@@ -246,21 +249,23 @@ impl<'a> Iterator for Records<'a> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.entry.stamps.len() - self.next;
+        let left = self.stamps.len() - self.next;
         (left, Some(left))
     }
 }
 
 impl ExactSizeIterator for Records<'_> {}
 
+/// Appends those of one section.
 fn read_stamps(
     reader: &mut Reader<'_>,
-    count: usize,
-    earliest: UtcNanos,
-    latest: UtcNanos,
-) -> Result<(Vec<RecordStamps>, Vec<u32>), BlockError> {
+    row: &Row,
+    stamps: &mut Vec<RecordStamps>,
+    ends: &mut Vec<u32>,
+) -> Result<(), BlockError> {
+    let (count, earliest, latest) = (row.records, row.event_time_min, row.event_time_max);
+    let begin = stamps.len();
     let flags = reader.take(count)?;
-    let mut stamps = Vec::with_capacity(count);
     let mut previous = earliest.0;
     for &flags in flags {
         previous = previous.wrapping_add(reader.zigzag()?);
@@ -270,7 +275,7 @@ fn read_stamps(
         let decoded = RecordStamps::from_flags(flags, UtcNanos(previous), None);
         stamps.push(decoded.ok_or_else(|| reader.invalid("flags of a record"))?);
     }
-    for (stamps, _) in stamps
+    for (stamps, _) in stamps[begin..]
         .iter_mut()
         .zip(flags)
         .filter(|&(_, &flags)| RecordStamps::has_instance(flags))
@@ -279,14 +284,12 @@ fn read_stamps(
         stamps.instance = Some(instance);
     }
     let mut end = 0u32;
-    let ends = (0..count)
-        .map(|_| {
-            let length = reader.count("bytes of a datum", PAYLOAD_BYTES_MAX)? as u32;
-            end = end
-                .checked_add(length)
-                .ok_or_else(|| reader.invalid("length of a datum"))?;
-            Ok(end)
-        })
-        .collect::<Result<Vec<u32>, BlockError>>()?;
-    Ok((stamps, ends))
+    for _ in 0..count {
+        let length = reader.count("bytes of a datum", PAYLOAD_BYTES_MAX)? as u32;
+        end = end
+            .checked_add(length)
+            .ok_or_else(|| reader.invalid("length of a datum"))?;
+        ends.push(end);
+    }
+    Ok(())
 }
