@@ -15,8 +15,7 @@ pub(crate) fn make(folder: &Path, from: &Path) -> Result<(), InspectError> {
     let mut entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let existing = folder.ancestors().skip(1).find(|above| above.exists());
-            refuse_above(existing, from, folder)?;
+            refuse_inside(folder, from)?;
             fs::create_dir_all(folder).map_err(failed)?;
             fs::read_dir(folder).map_err(failed)?
         }
@@ -31,14 +30,10 @@ pub(crate) fn make(folder: &Path, from: &Path) -> Result<(), InspectError> {
     Ok(())
 }
 
-/// A file that a command is to write must not be in what is inspected either.
-#[cfg(feature = "rescue")]
-pub(crate) fn refuse_inside(file: &Path, from: &Path) -> Result<(), InspectError> {
-    refuse_above(
-        file.ancestors().skip(1).find(|above| above.exists()),
-        from,
-        file,
-    )
+/// Of a folder or a file that is not there yet.
+pub(crate) fn refuse_inside(wanted: &Path, from: &Path) -> Result<(), InspectError> {
+    let mut above = wanted.ancestors().skip(1);
+    refuse_above(above.find(|above| above.exists()), from, wanted)
 }
 
 /// `existing` is where `wanted` is to be, as far as that is there; relative paths may end before.

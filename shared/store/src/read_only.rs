@@ -21,6 +21,12 @@ use crate::segment::{SegmentInfo, SegmentState};
 #[derive(Debug)]
 pub struct ReadOnlyStore {
     shared: Arc<Shared>,
+    seen: Seen,
+}
+
+/// What was found beside the segments.
+#[derive(Debug, Default)]
+struct Seen {
     acked: BTreeMap<String, Acked>,
     values: BTreeMap<String, Vec<u8>>,
     notices: Vec<Notice>,
@@ -55,10 +61,7 @@ impl ReadOnlyStore {
         let mut looking = Looking {
             disk: &disk,
             catalogue: Catalogue::default(),
-            acked: BTreeMap::new(),
-            values: BTreeMap::new(),
-            notices: Vec::new(),
-            lost: Vec::new(),
+            seen: Seen::default(),
         };
         let lone = if !metadata.is_dir() {
             looking.lone(path)?;
@@ -79,19 +82,11 @@ impl ReadOnlyStore {
             None
         };
         let Looking {
-            catalogue,
-            acked,
-            values,
-            notices,
-            lost,
-            ..
+            catalogue, seen, ..
         } = looking;
         Ok(Self {
             shared: Arc::new(Shared::new(path.to_owned(), disk, lone, catalogue)),
-            acked,
-            values,
-            notices,
-            lost,
+            seen,
         })
     }
 
@@ -101,28 +96,17 @@ impl ReadOnlyStore {
         let mut looking = Looking {
             disk: &self.shared.disk,
             catalogue: Catalogue::default(),
-            acked: BTreeMap::new(),
-            values: BTreeMap::new(),
-            notices: Vec::new(),
-            lost: Vec::new(),
+            seen: Seen::default(),
         };
         match &self.shared.lone {
             Some(path) => looking.lone(path)?,
             None => looking.folder(path)?,
         }
         let Looking {
-            catalogue,
-            acked,
-            values,
-            notices,
-            lost,
-            ..
+            catalogue, seen, ..
         } = looking;
         *self.shared.write() = catalogue;
-        self.acked = acked;
-        self.values = values;
-        self.notices = notices;
-        self.lost = lost;
+        self.seen = seen;
         Ok(())
     }
 
@@ -142,21 +126,21 @@ impl ReadOnlyStore {
 
     /// What each destination has acknowledged, as last saved.
     pub fn acked(&self) -> &BTreeMap<String, Acked> {
-        &self.acked
+        &self.seen.acked
     }
 
     /// What [`Store::put_value`](crate::Store::put_value) has kept in `meta.db`.
     pub fn values(&self) -> &BTreeMap<String, Vec<u8>> {
-        &self.values
+        &self.seen.values
     }
 
     pub fn notices(&self) -> &[Notice] {
-        &self.notices
+        &self.seen.notices
     }
 
     /// Segments that the catalogue has, and of which nothing can be read.
     pub fn lost(&self) -> &[SegmentInfo] {
-        &self.lost
+        &self.seen.lost
     }
 
     /// Blocks that were stored and are not here: between the first and the last of each log, and in [`Self::lost`]
@@ -172,7 +156,7 @@ impl ReadOnlyStore {
             add(&mut held, info);
             add(&mut known, info);
         }
-        self.lost.iter().for_each(|info| add(&mut known, info));
+        self.seen.lost.iter().for_each(|info| add(&mut known, info));
         let mut absent = BTreeMap::new();
         for (log, known) in known {
             let (Some(first), Some(last)) = (known.iter().next(), known.last()) else {
@@ -198,10 +182,7 @@ impl ReadOnlyStore {
 struct Looking<'a> {
     disk: &'a Disk,
     catalogue: Catalogue,
-    acked: BTreeMap<String, Acked>,
-    values: BTreeMap<String, Vec<u8>>,
-    notices: Vec<Notice>,
-    lost: Vec<SegmentInfo>,
+    seen: Seen,
 }
 
 impl Looking<'_> {
@@ -224,7 +205,7 @@ impl Looking<'_> {
             Ok(lanes) => lanes,
             Err(error) => {
                 let (path, reason) = (segments.clone(), chain(&error));
-                self.notices.push(Notice::Unreadable { path, reason });
+                self.seen.notices.push(Notice::Unreadable { path, reason });
                 Default::default()
             }
         };
@@ -238,7 +219,7 @@ impl Looking<'_> {
                 Err(error) => {
                     let reason = chain(&error);
                     let path = folder.clone();
-                    self.notices.push(Notice::Unreadable { path, reason });
+                    self.seen.notices.push(Notice::Unreadable { path, reason });
                     continue;
                 }
             };
@@ -246,7 +227,7 @@ impl Looking<'_> {
                 let lane = lane.clone();
                 let path = disk::with_suffix(&path(&SegmentKey { lane, id }), "-wal");
                 let reason = "its database is missing: what was committed to it is lost".into();
-                self.notices.push(Notice::Damaged { path, reason });
+                self.seen.notices.push(Notice::Damaged { path, reason });
             }
             self.catalogue.lanes.entry(lane.clone()).or_default();
             let mut limit = Position(i64::MAX as u64);
@@ -264,8 +245,8 @@ impl Looking<'_> {
         }
         for (key, entry) in entries {
             if !entry.leaving {
-                self.notices.push(Notice::Missing(key));
-                self.lost.push(entry.info);
+                self.seen.notices.push(Notice::Missing(key));
+                self.seen.lost.push(entry.info);
             }
         }
         Ok(())
@@ -274,11 +255,11 @@ impl Looking<'_> {
     fn read_meta(&mut self, root: &Path) -> Result<BTreeMap<SegmentKey, Entry>, StoreError> {
         let path = root.join(META);
         if let Some(reason) = not_a_file(&path) {
-            self.notices.push(Notice::Unreadable { path, reason });
+            self.seen.notices.push(Notice::Unreadable { path, reason });
             return Ok(BTreeMap::new());
         }
         if !path.exists() {
-            self.notices.push(Notice::NoMeta);
+            self.seen.notices.push(Notice::NoMeta);
             return Ok(BTreeMap::new());
         }
         let read = || {
@@ -293,16 +274,16 @@ impl Looking<'_> {
         match read() {
             Ok((entries, acked, values, access)) => {
                 match values {
-                    Ok(values) => self.values = values,
-                    Err(error) => self.notices.push(Notice::Damaged {
+                    Ok(values) => self.seen.values = values,
+                    Err(error) => self.seen.notices.push(Notice::Damaged {
                         path: path.clone(),
                         reason: format!("its values cannot be read: {error}"),
                     }),
                 }
                 if access == Access::Immutable && disk::has_wal(&path) {
-                    self.notices.push(Notice::UnseenWal(path));
+                    self.seen.notices.push(Notice::UnseenWal(path));
                 }
-                self.acked = acked;
+                self.seen.acked = acked;
                 let entries = entries.into_iter();
                 Ok(entries
                     .map(|entry| (entry.info.key.clone(), entry))
@@ -311,7 +292,7 @@ impl Looking<'_> {
             Err(error @ StoreError::TooNew { .. }) => Err(error),
             Err(error) => {
                 let reason = chain(&error);
-                self.notices.push(Notice::Unreadable { path, reason });
+                self.seen.notices.push(Notice::Unreadable { path, reason });
                 Ok(BTreeMap::new())
             }
         }
@@ -330,12 +311,12 @@ impl Looking<'_> {
         log.states = states;
         for (key, reason) in passed_over {
             let path = path(&key);
-            let is_known = self.notices.iter().any(
+            let is_known = self.seen.notices.iter().any(
                 |notice| matches!(notice, Notice::Damaged { path: known, .. } if *known == path),
             );
             // The writer may have removed it meanwhile.
             if !is_known && path.exists() {
-                self.notices.push(Notice::Damaged { path, reason });
+                self.seen.notices.push(Notice::Damaged { path, reason });
             }
         }
     }
@@ -351,8 +332,8 @@ impl Looking<'_> {
         let lost = entry.map(|entry| &entry.info);
         if let Some(reason) = not_a_file(path) {
             let path = path.to_owned();
-            self.notices.push(Notice::Unreadable { path, reason });
-            self.lost.extend(lost.cloned());
+            self.seen.notices.push(Notice::Unreadable { path, reason });
+            self.seen.lost.extend(lost.cloned());
             return Ok(lost.map_or(limit, |info| limit.min(info.first)));
         }
         let mut access = Access::Live;
@@ -371,19 +352,19 @@ impl Looking<'_> {
             Err(error) => Found::Unreadable(chain(&error)),
         };
         if access == Access::Immutable && has_wal {
-            self.notices.push(Notice::UnseenWal(path.clone()));
+            self.seen.notices.push(Notice::UnseenWal(path.clone()));
         }
         let mut info = match found {
             Found::Trusted(info) | Found::Closed(_, info) | Found::Open(_, info) => info,
             Found::Damaged(_, info, scan) => {
                 let reason = scan.why.unwrap_or_else(|| "its header".into());
-                self.notices.push(Notice::Damaged { path, reason });
+                self.seen.notices.push(Notice::Damaged { path, reason });
                 info
             }
             Found::Unbegun => return Ok(limit),
             Found::Unreadable(reason) => {
-                self.notices.push(Notice::Unreadable { path, reason });
-                self.lost.extend(lost.cloned());
+                self.seen.notices.push(Notice::Unreadable { path, reason });
+                self.seen.lost.extend(lost.cloned());
                 return Ok(lost.map_or(limit, |info| limit.min(info.first)));
             }
         };

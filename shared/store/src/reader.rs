@@ -385,12 +385,12 @@ impl Reader {
     /// Every epoch declared, ascending by id.
     pub fn epochs(&mut self) -> Result<Vec<EpochDeclaration>, StoreError> {
         let mut all = BTreeMap::new();
-        let mut add = |declared: Declared<'_>| {
+        let add = |all: &mut BTreeMap<_, _>, declared: Declared<'_>| {
             let epochs = declared.epochs()?;
             all.extend(epochs.into_iter().map(|epoch| (epoch.epoch, epoch)));
             Ok(None::<()>)
         };
-        self.declared(|_| true, &mut add)?;
+        self.declared(|_| true, |declared| add(&mut all, declared))?;
         // A `meta.db` that has lost its WAL knows less than the segments, each of which declares what its blocks need.
         let unknown: BTreeSet<EpochId> = self
             .logs()
@@ -399,16 +399,11 @@ impl Reader {
             .filter(|epoch| !all.contains_key(epoch))
             .collect();
         if !unknown.is_empty() {
-            let mut add = |declared: Declared<'_>| {
-                let epochs = declared.epochs()?;
-                all.extend(epochs.into_iter().map(|epoch| (epoch.epoch, epoch)));
-                Ok(None::<()>)
-            };
             let has_it = |info: &SegmentInfo| {
                 let mut logs = info.contents.lanes.keys();
                 logs.any(|log| unknown.contains(&log.epoch))
             };
-            self.declared_in_segments(has_it, &mut add)?;
+            self.declared_in_segments(has_it, |declared| add(&mut all, declared))?;
         }
         Ok(all.into_values().collect())
     }

@@ -1,7 +1,6 @@
 //! Publishers' numbers: which were recorded, which were named as lost, and which neither.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
 
 use efd_shared_avro::{DatumError, Decoder, Sink};
 use efd_shared_model::RangeSet;
@@ -67,13 +66,11 @@ impl Numbers {
         let Some(begin) = begin.or(first) else {
             return 0;
         };
-        let mut all = self.seen.clone();
-        all.union(&self.named);
-        let holes = all.missing(begin..=last);
-        let count = |hole: &RangeInclusive<u64>| (hole.end() - hole.start()).saturating_add(1);
-        holes
-            .iter()
-            .fold(0, |sum: u64, hole| sum.saturating_add(count(hole)))
+        let mut holes = RangeSet::new();
+        holes.insert_range(begin..=last);
+        holes.subtract(&self.seen);
+        holes.subtract(&self.named);
+        holes.member_count()
     }
 }
 

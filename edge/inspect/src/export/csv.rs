@@ -1,7 +1,7 @@
 //! CSV (RFC 4180): a header, then a line for each record.
 
 use std::fmt::Arguments;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use efd_shared_avro::{DatumError, Decoder, FieldType, Sink};
@@ -49,32 +49,16 @@ impl CsvFile {
         let mut rows = self.spill.into_rows()?;
         let mut file = Appending::new(self.path);
         let mut text = Text::new(&self.decoder);
-        loop {
-            let next = rows.next_row().and_then(|row| {
-                let Some((id, stamps, datum)) = row else {
-                    return Ok(false);
-                };
-                let decoded = text.add(id, stamps, datum);
-                // What was whole when it came has been altered on the way through the disk.
-                decoded.map_err(|error| std::io::Error::other(error.to_string()))?;
-                Ok(true)
-            });
-            match next {
-                Ok(true) if text.bytes.len() < WRITE_BYTES => continue,
-                Ok(is_more) => {
-                    let written = file.append(&text.bytes);
-                    written.map_err(|error| file.failed(error))?;
-                    text.bytes.clear();
-                    if !is_more {
-                        return file.finish();
-                    }
-                }
-                Err(source) => {
-                    let path = rows.path().to_owned();
-                    return Err(InspectError::Export { path, source });
-                }
+        while let Some((id, stamps, datum)) = rows.next_row()? {
+            // What was whole when it came has been altered on the way through the disk.
+            text.add(id, stamps, datum)
+                .map_err(|error| rows.failed(io::Error::other(error.to_string())))?;
+            if WRITE_BYTES <= text.bytes.len() {
+                text.write(&mut file)?;
             }
         }
+        text.write(&mut file)?;
+        file.finish()
     }
 }
 
@@ -106,6 +90,12 @@ impl<'a> Text<'a> {
             ids: IdText::default(),
             bytes,
         }
+    }
+
+    fn write(&mut self, file: &mut Appending) -> Result<(), InspectError> {
+        let written = file.append(&self.bytes);
+        self.bytes.clear();
+        written.map_err(|error| file.failed(error))
     }
 
     fn add(&mut self, id: RecordId, stamps: RecordStamps, datum: &[u8]) -> Result<(), DatumError> {

@@ -75,17 +75,10 @@ impl ParquetFile {
         let mut rows = self.spill.into_rows()?;
         let file = Appending::new(self.path);
         let mut groups = Groups::new(&self.stream, file)?;
-        loop {
-            let (id, stamps, datum) = match rows.next_row() {
-                Ok(Some(row)) => row,
-                Ok(None) => return groups.finish(),
-                Err(source) => {
-                    let path = rows.path().to_owned();
-                    return Err(InspectError::Export { path, source });
-                }
-            };
+        while let Some((id, stamps, datum)) = rows.next_row()? {
             groups.add(id, stamps, datum)?;
         }
+        groups.finish()
     }
 }
 

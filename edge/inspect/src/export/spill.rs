@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use efd_shared_model::bytes::Writer;
 use efd_shared_model::{
@@ -95,6 +95,9 @@ impl Spill {
     }
 }
 
+/// With its datum.
+type Row<'a> = (RecordId, RecordStamps, &'a [u8]);
+
 #[derive(Debug)]
 pub(super) struct SpilledRows {
     path: PathBuf,
@@ -104,12 +107,21 @@ pub(super) struct SpilledRows {
 }
 
 impl SpilledRows {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn failed(&self, source: io::Error) -> InspectError {
+        InspectError::Export {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     /// `None` behind the last.
-    pub(super) fn next_row(&mut self) -> io::Result<Option<(RecordId, RecordStamps, &[u8])>> {
+    pub(super) fn next_row(&mut self) -> Result<Option<Row<'_>>, InspectError> {
+        let read = self.read_row().map_err(|source| self.failed(source))?;
+        Ok(read.map(|(id, stamps)| (id, stamps, self.datum.as_slice())))
+    }
+
+    /// The datum is in its place.
+    fn read_row(&mut self) -> io::Result<Option<(RecordId, RecordStamps)>> {
         let mut flags = [0];
         if self.rows.read(&mut flags)? == 0 {
             return Ok(None);
@@ -138,7 +150,7 @@ impl SpilledRows {
             latin1: has(LATIN1),
             instance: None,
         };
-        Ok(Some((RecordId { block, index }, stamps, &self.datum)))
+        Ok(Some((RecordId { block, index }, stamps)))
     }
 
     fn block(&mut self) -> io::Result<BlockId> {

@@ -30,6 +30,14 @@ fn clock() -> ClockState {
     }
 }
 
+const PLAIN: RecordStamps = RecordStamps {
+    event_time: UtcNanos(1),
+    origin: EventTimeOrigin::SndStamp,
+    implausible: false,
+    latin1: false,
+    instance: None,
+};
+
 type Input = Vec<(u32, RecordStamps, Vec<u8>)>;
 
 fn build(records: &Input, codec: Codec) -> Option<SealedBlock> {
@@ -151,14 +159,7 @@ proptest! {
 /// Its table is longer than what is looked at first.
 #[test]
 fn a_block_of_many_streams_is_opened_if_wanted() {
-    let stamps = RecordStamps {
-        event_time: UtcNanos(1),
-        origin: EventTimeOrigin::SndStamp,
-        implausible: false,
-        latin1: false,
-        instance: None,
-    };
-    let records = (1..=SECTIONS_MAX as u32).map(|stream| (stream, stamps, vec![7]));
+    let records = (1..=SECTIONS_MAX as u32).map(|stream| (stream, PLAIN, vec![7]));
     for codec in [Codec::None, Codec::Zstd] {
         let sealed = build(&records.clone().collect(), codec).unwrap();
         let last = StreamNumber(SECTIONS_MAX as u32);
@@ -170,16 +171,7 @@ fn a_block_of_many_streams_is_opened_if_wanted() {
 /// What was looked at and not wanted is damaged, or ends too soon: no reason to panic.
 #[test]
 fn the_beginning_of_a_damaged_payload_is_an_error_or_not_wanted() {
-    let stamps = RecordStamps {
-        event_time: UtcNanos(1),
-        origin: EventTimeOrigin::SndStamp,
-        implausible: false,
-        latin1: false,
-        instance: None,
-    };
-    let records = (1..40)
-        .map(|stream| (stream, stamps, vec![7; 50]))
-        .collect();
+    let records = (1..40).map(|stream| (stream, PLAIN, vec![7; 50])).collect();
     let sealed = build(&records, Codec::Zstd).unwrap();
     for at in PRELUDE_BYTES + HEADER_BYTES..sealed.bytes().len() {
         let mut bytes = sealed.bytes().to_vec();
@@ -192,14 +184,7 @@ fn the_beginning_of_a_damaged_payload_is_an_error_or_not_wanted() {
 
 #[test]
 fn truncation_is_named() {
-    let stamps = RecordStamps {
-        event_time: UtcNanos(1),
-        origin: EventTimeOrigin::SndStamp,
-        implausible: false,
-        latin1: false,
-        instance: None,
-    };
-    let sealed = build(&vec![(1, stamps, vec![1, 2, 3])], Codec::None).unwrap();
+    let sealed = build(&vec![(1, PLAIN, vec![1, 2, 3])], Codec::None).unwrap();
     for end in 0..sealed.bytes().len() {
         assert!(
             SealedBlock::parse(sealed.bytes().slice(..end)).is_err(),
