@@ -82,9 +82,9 @@ Losses are records of the topic efd.losses; samples that wait for their type are
     /// Records as files: Parquet, CSV or Avro, one for each topic and schema.
     #[command(after_help = "\
 Files are named by topic; where a topic has several schemas, all but the first have the schema's fingerprint in their
-name. A file has its name only when it is whole and durable; until then it ends in `.partial`.
-  parquet   time, the topic's fields with units and descriptions, efd_*: which record it is. Until all records are
-            there FOLDER holds them as they are, about as much as they would be as Avro
+name. A file has its name only when it is whole and durable; until then it ends in `.partial`. Until all records are
+there FOLDER's disk holds them as they are in a file without a name, about as much as they would be as Avro.
+  parquet   time, the topic's fields with units and descriptions, efd_*: which record it is
   csv       the same as text; arrays are JSON in one cell, bytes hexadecimal
   avro      object container files: the datums as they are, with the topic's own schema
 A record that cannot be read by its schema is named on standard error and left out (exit code 2).")]

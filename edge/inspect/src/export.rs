@@ -1,8 +1,8 @@
 //! `export`: records as files for other tools, one for each topic and schema.
 //!
-//! Rows wait in memory until all of them together reach a limit; then those of the topics with the most are written. A
-//! file is open only while it is written to, so that thousands of topics need no thousands of descriptors, and it has
-//! its name only when it is whole. Parquet is made at the end, topic by topic, from rows that wait on the disk.
+//! Rows wait in memory until all of them together reach a limit; then those of the topics with the most go to a file that
+//! all topics share. When all are there, each topic's file is made at once from its rows: side by side on several cores,
+//! with few files open, and it has its name only when it is whole.
 
 mod avro;
 mod csv;

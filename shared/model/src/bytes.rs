@@ -156,6 +156,12 @@ impl Writer {
         Self::default()
     }
 
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -172,38 +178,47 @@ impl Writer {
         &self.bytes
     }
 
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
+    #[inline]
     pub fn u8(&mut self, value: u8) {
         self.bytes.push(value);
     }
 
+    #[inline]
     pub fn u16(&mut self, value: u16) {
         self.raw(&value.to_le_bytes());
     }
 
+    #[inline]
     pub fn u32(&mut self, value: u32) {
         self.raw(&value.to_le_bytes());
     }
 
+    #[inline]
     pub fn i32(&mut self, value: i32) {
         self.raw(&value.to_le_bytes());
     }
 
+    #[inline]
     pub fn u64(&mut self, value: u64) {
         self.raw(&value.to_le_bytes());
     }
 
+    #[inline]
     pub fn i64(&mut self, value: i64) {
         self.raw(&value.to_le_bytes());
     }
 
+    #[inline]
     pub fn varint(&mut self, value: u64) {
         push_varint(&mut self.bytes, value);
     }
 
+    #[inline]
     pub fn zigzag(&mut self, value: i64) {
         push_varint(&mut self.bytes, zigzag(value));
     }

@@ -1,8 +1,10 @@
 //! The readers' side: blocks by position or by name, and what is known of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, Metadata};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use efd_shared_model::{
     BlockId, BlockNumber, EpochDeclaration, EpochId, EpochLane, Fingerprint, RangeSet, Schema,
@@ -60,6 +62,7 @@ pub struct Reader {
     shared: Arc<Shared>,
     /// Most recently used last.
     open: VecDeque<OpenFile>,
+    meta: Option<OpenMeta>,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,40 @@ struct OpenFile {
     key: SegmentKey,
     access: Access,
     connection: Connection,
+}
+
+/// For who asks for thousands of schemas: as it was found when it was opened.
+#[derive(Debug)]
+struct OpenMeta {
+    found: Found,
+    connection: Connection,
+}
+
+/// What another process may change under an open connection that does not look for it.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Live,
+    Frozen {
+        access: Access,
+        bytes: Option<u64>,
+        modified: Option<SystemTime>,
+    },
+}
+
+impl Found {
+    fn now(path: &Path) -> Self {
+        match Access::Resting.at_present(path) {
+            Access::Live => Self::Live,
+            access @ (Access::Immutable | Access::Resting | Access::Alone) => {
+                let metadata = fs::metadata(path).ok();
+                Self::Frozen {
+                    access,
+                    bytes: metadata.as_ref().map(Metadata::len),
+                    modified: metadata.and_then(|metadata| metadata.modified().ok()),
+                }
+            }
+        }
+    }
 }
 
 impl Reader {
@@ -79,6 +116,7 @@ impl Reader {
         Self {
             shared,
             open: VecDeque::new(),
+            meta: None,
         }
     }
 
@@ -455,10 +493,9 @@ impl Reader {
     ) -> Result<Option<T>, StoreError> {
         let path = self.shared.root.join(META);
         if self.shared.lone.is_none() && path.exists() {
-            let opened = self.shared.disk.open_as_possible(&path);
-            let answer = opened.and_then(|(meta, _)| {
-                ask(Declared::new(&meta)).map_err(sql("read declarations", &path))
-            });
+            let answer = self
+                .meta(&path)
+                .and_then(|meta| ask(Declared::new(meta)).map_err(sql("read declarations", &path)));
             match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => tracing::warn!(
@@ -468,6 +505,18 @@ impl Reader {
             }
         }
         self.declared_in_segments(relevant, ask)
+    }
+
+    fn meta(&mut self, path: &Path) -> Result<&Connection, StoreError> {
+        let found = Found::now(path);
+        let meta = match self.meta.take().filter(|meta| meta.found == found) {
+            Some(meta) => meta,
+            None => OpenMeta {
+                found,
+                connection: self.shared.disk.open_as_possible(path)?.0,
+            },
+        };
+        Ok(&self.meta.insert(meta).connection)
     }
 
     fn declared_in_segments<T>(

@@ -2,68 +2,35 @@
 
 use std::fmt::Arguments;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use efd_shared_avro::{DatumError, Decoder, FieldType, Sink};
-use efd_shared_model::{RecordId, RecordRef, RecordStamps};
+use efd_shared_model::{RecordId, RecordStamps};
 
-use super::files::Appending;
-use super::spill::Spill;
+use super::files::Output;
+use super::spill::SpilledRows;
 use crate::cat::{IdText, put_double, put_number};
 use crate::outcome::InspectError;
-
-/// Rows wait on the disk as they came and become text at the end, topic by topic: side by side on several cores, and each
-/// with its own few fields at hand, where otherwise every record belongs to another of thousands of files.
-#[derive(Debug)]
-pub(super) struct CsvFile {
-    decoder: Decoder,
-    spill: Spill,
-    path: PathBuf,
-}
-
-impl CsvFile {
-    /// `spill` holds the rows until all are there; `path` is written then.
-    pub(super) fn new(decoder: Decoder, spill: Appending, path: PathBuf) -> Self {
-        Self {
-            decoder,
-            spill: Spill::new(spill),
-            path,
-        }
-    }
-
-    pub(super) fn add(&mut self, id: RecordId, record: &RecordRef<'_>) -> Result<(), DatumError> {
-        self.decoder.check(record.datum)?;
-        self.spill.add(id, record);
-        Ok(())
-    }
-
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.spill.waiting_bytes()
-    }
-
-    pub(super) fn write(&mut self) -> Result<(), InspectError> {
-        self.spill.write()
-    }
-
-    pub(super) fn finish(self) -> Result<PathBuf, InspectError> {
-        let mut rows = self.spill.into_rows()?;
-        let mut file = Appending::new(self.path);
-        let mut text = Text::new(&self.decoder);
-        while let Some((id, stamps, datum)) = rows.next_row()? {
-            // What was whole when it came has been altered on the way through the disk.
-            text.add(id, stamps, datum)
-                .map_err(|error| rows.failed(io::Error::other(error.to_string())))?;
-            if WRITE_BYTES <= text.bytes.len() {
-                text.write(&mut file)?;
-            }
-        }
-        text.write(&mut file)?;
-        file.finish()
-    }
-}
+use crate::walk::Stream;
 
 /// Text is written so many bytes at a time.
 const WRITE_BYTES: usize = 1 << 20;
+
+pub(super) fn write(
+    stream: &Stream,
+    mut rows: SpilledRows<'_>,
+    file: &mut Output,
+) -> Result<(), InspectError> {
+    let mut text = Text::new(&stream.decoder);
+    while let Some((id, stamps, datum)) = rows.next_row()? {
+        // What was whole when it came has been altered on the way through the disk.
+        text.add(id, stamps, datum)
+            .map_err(|error| rows.failed(io::Error::other(error.to_string())))?;
+        if WRITE_BYTES <= text.bytes.len() {
+            text.write(file)?;
+        }
+    }
+    text.write(file)
+}
 
 /// The lines of one topic.
 struct Text<'a> {
@@ -92,8 +59,8 @@ impl<'a> Text<'a> {
         }
     }
 
-    fn write(&mut self, file: &mut Appending) -> Result<(), InspectError> {
-        let written = file.append(&self.bytes);
+    fn write(&mut self, file: &mut Output) -> Result<(), InspectError> {
+        let written = file.write_all(&self.bytes);
         self.bytes.clear();
         written.map_err(|error| file.failed(error))
     }

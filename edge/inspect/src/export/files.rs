@@ -10,10 +10,8 @@ use std::thread;
 use efd_shared_avro::DatumError;
 use efd_shared_model::{Fingerprint, RecordId, RecordRef};
 
-use super::avro::AvroFile;
-use super::csv::CsvFile;
-use super::parquet::ParquetFile;
-use super::{Format, Options};
+use super::spill::{Spill, SpillFile};
+use super::{Format, Options, avro, csv, parquet};
 use crate::fresh;
 use crate::outcome::InspectError;
 use crate::walk::Stream;
@@ -22,6 +20,8 @@ use crate::walk::Stream;
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// Files finished at the same time: each Parquet file holds a row group, and that as it is encoded.
 const WORKERS_MAX: usize = 2;
+/// Files made and not yet durable: the disk is waited for while others are made.
+const MADE_MAX: usize = 16;
 /// Datums between two looks at what waits.
 const LOOK_EVERY_BYTES: usize = 1 << 20;
 
@@ -29,6 +29,7 @@ const LOOK_EVERY_BYTES: usize = 1 << 20;
 pub(super) struct Files {
     folder: PathBuf,
     format: Format,
+    spill: SpillFile,
     /// By the number of the stream, which counts those of this export.
     by_stream: Vec<Option<usize>>,
     by_topic: HashMap<(String, Fingerprint), usize>,
@@ -49,18 +50,20 @@ pub(super) struct Written {
 
 #[derive(Debug)]
 struct TopicFile {
+    stream: Stream,
+    name: String,
+    records: u64,
+    rows: Spill,
+}
+
+/// Complete, and not yet durable.
+#[derive(Debug)]
+struct MadeFile {
     topic: String,
     schema: Fingerprint,
     name: String,
     records: u64,
-    rows: Rows,
-}
-
-#[derive(Debug)]
-enum Rows {
-    Parquet(ParquetFile),
-    Csv(CsvFile),
-    Avro(AvroFile),
+    output: Output,
 }
 
 impl Files {
@@ -71,6 +74,7 @@ impl Files {
         Ok(Self {
             folder: folder.clone(),
             format: options.format,
+            spill: SpillFile::create(folder)?,
             by_stream: Vec::new(),
             by_topic: HashMap::new(),
             names: BTreeSet::new(),
@@ -88,20 +92,17 @@ impl Files {
     ) -> Result<Result<(), DatumError>, InspectError> {
         let index = self.file_of(stream)?;
         let file = &mut self.files[index];
-        let added = match &mut file.rows {
-            Rows::Parquet(rows) => rows.add(id, record),
-            Rows::Csv(rows) => rows.add(id, record),
-            Rows::Avro(rows) => rows.add(record),
-        };
-        if added.is_ok() {
-            file.records += 1;
-            self.unseen_bytes += record.datum.len();
+        if let Err(error) = stream.decoder.check(record.datum) {
+            return Ok(Err(error));
         }
+        file.rows.add(id, record);
+        file.records += 1;
+        self.unseen_bytes += record.datum.len();
         if LOOK_EVERY_BYTES <= self.unseen_bytes {
             self.unseen_bytes = 0;
             self.make_room()?;
         }
-        Ok(added)
+        Ok(Ok(()))
     }
 
     fn file_of(&mut self, stream: &Stream) -> Result<usize, InspectError> {
@@ -141,24 +142,15 @@ impl Files {
             name = format!("{topic}.{}{more}.{extension}", schema.short());
             count += 1;
         }
-        let beside = |suffix: &str| self.folder.join(format!("{name}.{suffix}"));
-        let partial = beside("partial");
-        let spill = || Appending::new(beside("rows.partial"));
-        let rows = match self.format {
-            Format::Parquet => Rows::Parquet(ParquetFile::new(stream, spill(), partial)),
-            Format::Csv => Rows::Csv(CsvFile::new(stream.decoder.clone(), spill(), partial)),
-            Format::Avro => Rows::Avro(AvroFile::new(stream, Appending::new(partial))),
-        };
         TopicFile {
-            topic: stream.topic.clone(),
-            schema,
+            stream: stream.clone(),
             name,
             records: 0,
-            rows,
+            rows: Spill::new(),
         }
     }
 
-    /// Writes the files with most rows until half of the memory is free.
+    /// Writes the rows of the topics with most until half of the memory is free.
     fn make_room(&mut self) -> Result<(), InspectError> {
         let mut waiting: Vec<(usize, usize)> = self
             .files
@@ -175,7 +167,7 @@ impl Files {
         while WAITING_BYTES_MAX / 2 < sum
             && let Some((bytes, index)) = waiting.pop()
         {
-            self.files[index].rows.write()?;
+            self.files[index].rows.write(&mut self.spill)?;
             sum -= bytes;
         }
         Ok(())
@@ -183,27 +175,32 @@ impl Files {
 
     /// Gives the files whole and durable, by name. `done` is told how many are, of how many.
     pub(super) fn finish(
-        self,
+        mut self,
         mut done: impl FnMut(usize, usize) -> io::Result<()>,
     ) -> Result<Vec<Written>, InspectError> {
+        for file in &mut self.files {
+            file.rows.write(&mut self.spill)?;
+        }
         let (count, folder) = (self.files.len(), self.folder);
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let queue = Mutex::new(self.files.into_iter());
-        let (sender, finished) = mpsc::channel();
+        let (sender, made) = mpsc::sync_channel(MADE_MAX);
         let mut all = Vec::new();
         thread::scope(|scope| {
             for _ in 0..workers.min(WORKERS_MAX) {
                 let (queue, folder, sender) = (&queue, &folder, sender.clone());
+                let (format, spill) = (self.format, &self.spill);
                 scope.spawn(move || {
                     // After an error nobody listens any more.
                     while let Some(file) = next(queue)
-                        && sender.send(file.finish(folder)).is_ok()
-                    {}
+                        && sender.send(file.make(format, spill, folder)).is_ok()
+                    {
+                    }
                 });
             }
             drop(sender);
-            for written in finished {
-                all.push(written?);
+            for file in made {
+                all.push(file?.finish(&folder)?);
                 done(all.len(), count)?;
             }
             Ok::<_, InspectError>(())
@@ -219,19 +216,32 @@ fn next(queue: &Mutex<std::vec::IntoIter<TopicFile>>) -> Option<TopicFile> {
 }
 
 impl TopicFile {
+    fn make(
+        self,
+        format: Format,
+        spill: &SpillFile,
+        folder: &Path,
+    ) -> Result<MadeFile, InspectError> {
+        let rows = self.rows.rows(spill)?;
+        let mut output = Output::create(folder.join(format!("{}.partial", self.name)))?;
+        match format {
+            Format::Parquet => parquet::write(&self.stream, rows, &mut output),
+            Format::Csv => csv::write(&self.stream, rows, &mut output),
+            Format::Avro => avro::write(&self.stream, rows, &mut output),
+        }?;
+        Ok(MadeFile {
+            schema: self.stream.schema.fingerprint(),
+            topic: self.stream.topic,
+            name: self.name,
+            records: self.records,
+            output,
+        })
+    }
+}
+
+impl MadeFile {
     fn finish(self, folder: &Path) -> Result<Written, InspectError> {
-        let partial = match self.rows {
-            Rows::Parquet(rows) => rows.finish()?,
-            Rows::Csv(rows) => rows.finish()?,
-            Rows::Avro(rows) => rows.finish()?,
-        };
-        let path = folder.join(&self.name);
-        let failed = |source| InspectError::Export {
-            path: partial.clone(),
-            source,
-        };
-        let bytes = fs::metadata(&partial).map_err(failed)?.len();
-        fs::rename(&partial, &path).map_err(failed)?;
+        let bytes = self.output.finish(&folder.join(&self.name))?;
         Ok(Written {
             topic: self.topic,
             schema: self.schema,
@@ -239,24 +249,6 @@ impl TopicFile {
             records: self.records,
             bytes,
         })
-    }
-}
-
-impl Rows {
-    fn waiting_bytes(&self) -> usize {
-        match self {
-            Self::Parquet(rows) => rows.waiting_bytes(),
-            Self::Csv(rows) => rows.waiting_bytes(),
-            Self::Avro(rows) => rows.waiting_bytes(),
-        }
-    }
-
-    fn write(&mut self) -> Result<(), InspectError> {
-        match self {
-            Self::Parquet(rows) => rows.write(),
-            Self::Csv(rows) => rows.write(),
-            Self::Avro(rows) => rows.write(),
-        }
     }
 }
 
@@ -274,20 +266,18 @@ fn plain(topic: &str) -> String {
     name
 }
 
-/// A file that grows at its end, and is open only meanwhile.
+/// A file under way.
 #[derive(Debug)]
-pub(super) struct Appending {
+pub(super) struct Output {
+    file: File,
     path: PathBuf,
-    waiting: Vec<u8>,
 }
 
-impl Appending {
-    const WAITING_MAX: usize = 1 << 20;
-
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            waiting: Vec::new(),
+impl Output {
+    fn create(path: PathBuf) -> Result<Self, InspectError> {
+        match File::create_new(&path) {
+            Ok(file) => Ok(Self { file, path }),
+            Err(source) => Err(InspectError::Export { path, source }),
         }
     }
 
@@ -302,42 +292,28 @@ impl Appending {
         }
     }
 
-    fn put(&mut self) -> io::Result<File> {
-        let mut file = File::options().create(true).append(true).open(&self.path)?;
-        file.write_all(&self.waiting)?;
-        self.waiting = Vec::new();
-        Ok(file)
-    }
-
-    /// Past what waits: the whole at once.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.put()?.write_all(bytes)
-    }
-
-    /// Everything is on the disk.
-    pub(super) fn finish(mut self) -> Result<PathBuf, InspectError> {
-        let synced = self.put().and_then(|file| file.sync_all());
-        match synced {
-            Ok(()) => Ok(self.path),
-            Err(error) => Err(self.failed(error)),
+    /// Everything is on the disk, under its name. Gives its bytes.
+    fn finish(self, name: &Path) -> Result<u64, InspectError> {
+        let bytes = self
+            .file
+            .sync_all()
+            .and_then(|()| fs::rename(&self.path, name))
+            .and_then(|()| self.file.metadata());
+        match bytes {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(source) => Err(self.failed(source)),
         }
     }
 }
 
-impl Write for Appending {
+impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.waiting.extend_from_slice(bytes);
-        if Self::WAITING_MAX <= self.waiting.len() {
-            self.put()?;
-        }
+        self.file.write_all(bytes)?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.waiting.is_empty() {
-            self.put()?;
-        }
-        Ok(())
+        self.file.flush()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Parquet with the lake's columns and encodings.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -11,16 +11,16 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Schema};
 use arrow::record_batch::RecordBatch;
 use efd_shared_arrow::{described, encodings, time_type};
-use efd_shared_avro::{Columns, DatumError};
-use efd_shared_model::{EpochLane, EventTimeOrigin, RecordId, RecordRef, RecordStamps};
+use efd_shared_avro::Columns;
+use efd_shared_model::{EpochLane, EventTimeOrigin, RecordId, RecordStamps};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use super::files::Appending;
-use super::spill::Spill;
+use super::files::Output;
+use super::spill::SpilledRows;
 use crate::outcome::InspectError;
 use crate::walk::Stream;
 
@@ -40,53 +40,23 @@ const OURS: [(&str, DataType); 8] = [
 /// Rows are written so many bytes at a time: one row group.
 const GROUP_BYTES: usize = 4 << 20;
 
-#[derive(Debug)]
-pub(super) struct ParquetFile {
-    stream: Stream,
-    spill: Spill,
-    path: PathBuf,
-}
-
-impl ParquetFile {
-    /// `spill` holds the rows until all are there; `path` is written then.
-    pub(super) fn new(stream: &Stream, spill: Appending, path: PathBuf) -> Self {
-        Self {
-            stream: stream.clone(),
-            spill: Spill::new(spill),
-            path,
-        }
+pub(super) fn write(
+    stream: &Stream,
+    mut rows: SpilledRows<'_>,
+    file: &mut Output,
+) -> Result<(), InspectError> {
+    let mut groups = Groups::new(stream, file)?;
+    while let Some((id, stamps, datum)) = rows.next_row()? {
+        groups.add(id, stamps, datum)?;
     }
-
-    pub(super) fn add(&mut self, id: RecordId, record: &RecordRef<'_>) -> Result<(), DatumError> {
-        self.stream.decoder.check(record.datum)?;
-        self.spill.add(id, record);
-        Ok(())
-    }
-
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.spill.waiting_bytes()
-    }
-
-    pub(super) fn write(&mut self) -> Result<(), InspectError> {
-        self.spill.write()
-    }
-
-    pub(super) fn finish(self) -> Result<PathBuf, InspectError> {
-        let mut rows = self.spill.into_rows()?;
-        let file = Appending::new(self.path);
-        let mut groups = Groups::new(&self.stream, file)?;
-        while let Some((id, stamps, datum)) = rows.next_row()? {
-            groups.add(id, stamps, datum)?;
-        }
-        groups.finish()
-    }
+    groups.finish()
 }
 
 /// A file under way.
 struct Groups<'a> {
     stream: &'a Stream,
     columns: Arc<Schema>,
-    writer: ArrowWriter<Appending>,
+    writer: ArrowWriter<&'a mut Output>,
     fields: Columns,
     rows: Vec<(RecordId, RecordStamps)>,
     /// Of datums, since the columns were looked at.
@@ -94,7 +64,7 @@ struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    fn new(stream: &'a Stream, file: Appending) -> Result<Self, InspectError> {
+    fn new(stream: &'a Stream, file: &'a mut Output) -> Result<Self, InspectError> {
         let schema = stream.decoder.schema();
         let taken = OURS.iter().map(|(name, _)| *name).chain([TIME]);
         let mut fields = vec![described(TIME, time_type(), None, Some("Event time, UTC"))];
@@ -164,14 +134,13 @@ impl<'a> Groups<'a> {
         written.map_err(|error| failed(self.writer.inner().path(), &error))
     }
 
-    fn finish(mut self) -> Result<PathBuf, InspectError> {
+    fn finish(mut self) -> Result<(), InspectError> {
         self.write()?;
-        let path = self.writer.inner().path().to_owned();
         // Writes the footer, which is all that is left.
-        match self.writer.into_inner() {
-            Ok(file) => file.finish(),
-            Err(error) => Err(failed(&path, &error)),
-        }
+        let ended = self.writer.finish();
+        ended
+            .map(drop)
+            .map_err(|error| failed(self.writer.inner().path(), &error))
     }
 }
 

@@ -300,6 +300,36 @@ fn another_process_sees_what_is_live() {
 }
 
 #[test]
+fn a_reader_sees_what_was_declared_since_it_asked() {
+    let root = tempdir().unwrap();
+    let declare_next = |number: u8| {
+        let (mut store, _) = open(root.path());
+        declare(&mut store, number, 1);
+        store
+    };
+    declare_next(1).close().unwrap();
+    let other = ReadOnlyStore::open(root.path()).unwrap();
+    let mut reader = other.reader();
+    let mut number_of_epochs = || reader.epochs().unwrap().len();
+    assert_eq!(number_of_epochs(), 1);
+    // A writer that came and went, one that is there, one that went on, one that died, one that was followed.
+    declare_next(2).close().unwrap();
+    assert_eq!(number_of_epochs(), 2);
+    let mut store = declare_next(3);
+    assert_eq!(number_of_epochs(), 3);
+    declare(&mut store, 4, 1);
+    assert_eq!(number_of_epochs(), 4);
+    drop(store);
+    assert_eq!(number_of_epochs(), 4);
+    let store = declare_next(5);
+    assert_eq!(number_of_epochs(), 5);
+    store.close().unwrap();
+    assert_eq!(number_of_epochs(), 5);
+    declare_next(6).close().unwrap();
+    assert_eq!(number_of_epochs(), 6);
+}
+
+#[test]
 fn values_outlive_their_segments() {
     let root = tempdir().unwrap();
     let (mut store, _) = open(root.path());
