@@ -21,6 +21,10 @@ use efd_shared_model::UtcNanos;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+
+    /// Take a full share of the processors; otherwise only what an edge and everything else here leave
+    #[arg(long, global = true)]
+    pub(crate) eager: bool,
 }
 
 const AFTER_HELP: &str = "\

@@ -19,6 +19,7 @@ use efd_edge_inspect::{
 #[cfg(feature = "rescue")]
 use efd_edge_inspect::{Window, send};
 use efd_shared_daemon::exit::chain;
+use efd_shared_daemon::idle::run_when_idle;
 use efd_shared_model::UtcNanos;
 use efd_shared_store::Depth;
 
@@ -38,7 +39,10 @@ fn main() -> ExitCode {
             return exit.into();
         }
     };
-    yield_to_the_edge(&cli.command);
+    if !cli.eager && yields_to_the_edge(&cli.command) {
+        // Where it is forbidden the work is done all the same.
+        run_when_idle();
+    }
     match run(cli.command) {
         Ok(exit) => exit.into(),
         Err(error) if error.is_broken_pipe() => Exit::Intact.into(),
@@ -51,17 +55,13 @@ fn main() -> ExitCode {
 }
 
 /// Whatever runs beside a live edge takes what that leaves. What keeps time or feeds a link is as important as others.
-fn yield_to_the_edge(command: &Command) {
-    let keeps_pace = match command {
+fn yields_to_the_edge(command: &Command) -> bool {
+    match command {
         #[cfg(feature = "rescue")]
-        Command::Send(_) => true,
+        Command::Send(_) => false,
         #[cfg(feature = "play")]
-        Command::Play(_) => true,
-        _ => false,
-    };
-    if !keeps_pace {
-        // Where it is forbidden the work is done all the same.
-        let _refused = rustix::process::nice(15);
+        Command::Play(_) => false,
+        _ => true,
     }
 }
 

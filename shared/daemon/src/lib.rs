@@ -14,6 +14,7 @@ pub mod config;
 pub mod exit;
 pub mod http;
 pub mod identity;
+pub mod idle;
 pub mod logs;
 pub mod secret;
 pub mod shutdown;
