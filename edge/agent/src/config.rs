@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use efd_edge_ship::Link;
+use efd_edge_tiers::TierSettings;
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::units::{ByteRate, ByteSize, Span};
 use efd_shared_model::Site;
+use efd_shared_stats::{Resolution, ResolutionError};
 use serde::Deserialize;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -34,6 +36,40 @@ pub struct Config {
     pub http: HttpConfig,
     #[serde(default)]
     pub time: Time,
+    /// Finest first; none keeps raw data alone.
+    #[serde(default = "Tier::defaults")]
+    pub tiers: Vec<Tier>,
+}
+
+/// Statistics of windows, kept beside the raw data and longer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Of a window; a day is a whole number of them, and each is a whole number of those of the tier before.
+    pub resolution: Span,
+    pub retain: Span,
+    /// Absent means a twentieth of the buffer's disk.
+    pub bytes_max: Option<ByteSize>,
+}
+
+impl Tier {
+    fn defaults() -> Vec<Self> {
+        let tier = |seconds: u64, days: u64| Self {
+            resolution: Span::from_secs(seconds),
+            retain: Span::from_secs(days * 86_400),
+            bytes_max: None,
+        };
+        vec![tier(10, 31), tier(300, 366)]
+    }
+
+    fn settings(&self, bytes_of_disk: u64) -> Result<TierSettings, ResolutionError> {
+        let nanos = i64::try_from(self.resolution.duration().as_nanos()).unwrap_or(i64::MAX);
+        Ok(TierSettings {
+            resolution: Resolution::from_nanos(nanos)?,
+            age_max: self.retain.duration(),
+            bytes_max: self.bytes_max.map_or(bytes_of_disk / 20, ByteSize::bytes),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -174,6 +210,14 @@ impl Config {
         }
     }
 
+    /// As the configuration has them, checked before.
+    pub fn tiers(&self, bytes_of_disk: u64) -> Vec<TierSettings> {
+        let tiers = self.tiers.iter();
+        tiers
+            .filter_map(|tier| tier.settings(bytes_of_disk).ok())
+            .collect()
+    }
+
     pub fn partitions(&self) -> Vec<String> {
         if self.dds.partitions.is_empty() {
             vec![format!("{}.*", self.site)]
@@ -221,6 +265,15 @@ impl Config {
             self.dds.idl.is_empty(),
             "dds.idl = []: without an IDL folder no SAL topic has a type".into(),
         );
+        for tier in &self.tiers {
+            if let Err(error) = tier.settings(0) {
+                let written = tier.resolution.duration();
+                faults.push(format!("tiers.resolution = {written:?}: {error}"));
+            }
+        }
+        if let Err(error) = efd_edge_tiers::settings::check(&self.tiers(0)) {
+            faults.push(format!("tiers: {error}"));
+        }
         faults
     }
 }

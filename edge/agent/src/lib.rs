@@ -4,7 +4,7 @@
 //!
 //! The way of the data, a thread each, a bounded queue between:
 //! [`bus`] (who is there; a reader each) → ring → [`pipeline`] with [`intake`] (samples to records) → [`commit`]
-//! (records to durable blocks, retention) → [`ship`] (blocks to the centre).
+//! (records to durable blocks, retention) → [`ship`] (blocks to the centre); beside it [`tiers`] (blocks to statistics).
 //!
 //! Invariants: a block is announced only after it is durable; a sample is recorded, parked, a repetition, or named as a loss;
 //! nothing behind the ring can hold up the bus.
@@ -27,3 +27,4 @@ pub mod publishers;
 pub mod recent;
 pub mod restore;
 pub mod run;
+pub mod tiers;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use efd_edge_dds::RingCounters;
 use efd_edge_ship::{LinkError, Observer};
+use efd_edge_tiers::Engine;
 use efd_shared_model::{ClockState, LossReason, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_store::Store;
 use efd_shared_wire::edge::{Disconnect, EdgeCounters};
@@ -76,6 +77,22 @@ pub struct Meters {
     /// When the oldest segment with something unacknowledged was begun, ns UTC; 0: none.
     unacked_since: AtomicI64,
     held_records: Count,
+    // The tiers.
+    pub tier_errors: Counter,
+    tier_samples: Count,
+    tier_windows: Count,
+    tier_late: Count,
+    tier_corrected: Count,
+    tier_merged: Count,
+    tier_early: Count,
+    tier_unfit: Count,
+    tier_bytes: Family<TierLabel, Count>,
+    tier_begin: Family<TierLabel, Gauge<i64, AtomicI64>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TierLabel {
+    resolution: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -90,6 +107,7 @@ struct Spans {
     commits: Rate,
     clock: ClockState,
     bytes_max: u64,
+    tiers: Vec<Json>,
 }
 
 impl Meters {
@@ -204,6 +222,41 @@ impl Meters {
             &self.blocks_fill,
         );
         gauge("sent_bytes", "Bytes of blocks sent", &self.sent_bytes);
+        gauge(
+            "tier_samples",
+            "Samples that windows of the finest tier took",
+            &self.tier_samples,
+        );
+        gauge(
+            "tier_windows",
+            "Windows committed, of all series and tiers",
+            &self.tier_windows,
+        );
+        gauge(
+            "tier_samples_late",
+            "Samples for windows that were closed",
+            &self.tier_late,
+        );
+        gauge(
+            "tier_windows_corrected",
+            "Windows computed anew for late samples",
+            &self.tier_corrected,
+        );
+        gauge(
+            "tier_windows_merged",
+            "Corrected windows that lost their quartiles, as the raw data are gone",
+            &self.tier_merged,
+        );
+        gauge(
+            "tier_windows_early",
+            "Windows closed before their time, for want of memory",
+            &self.tier_early,
+        );
+        gauge(
+            "tier_records_unfit",
+            "Records without statistics: not of their schema, or of too many shapes",
+            &self.tier_unfit,
+        );
         let mut counter = |name: &str, help: &str, metric: &Counter| {
             registry.register(name, help, metric.clone())
         };
@@ -238,6 +291,21 @@ impl Meters {
             "loss_samples",
             "Samples named as lost, by reason; a loss of unknown count as one",
             self.loss_samples.clone(),
+        );
+        registry.register(
+            "tier_errors",
+            "Times that the making of tiers failed and was tried again",
+            self.tier_errors.clone(),
+        );
+        registry.register(
+            "tier_bytes",
+            "Bytes of a tier's files",
+            self.tier_bytes.clone(),
+        );
+        registry.register(
+            "tier_begin_seconds",
+            "Begin of the oldest file of a tier, Unix time",
+            self.tier_begin.clone(),
         );
         registry.register(
             "commit_seconds",
@@ -347,6 +415,35 @@ impl Meters {
         (spans.clock, spans.bytes_max) = (clock, bytes_max);
     }
 
+    pub fn observe_tiers(&self, engine: &Engine) {
+        let counters = engine.counters();
+        self.tier_samples.set(counters.samples);
+        self.tier_windows.set(counters.windows);
+        self.tier_late.set(counters.late);
+        self.tier_corrected.set(counters.corrected);
+        self.tier_merged.set(counters.merged);
+        self.tier_early.set(counters.early);
+        self.tier_unfit.set(counters.unfit);
+        let mut all = Vec::new();
+        for (settings, holding) in engine.holding() {
+            let resolution = settings.resolution.to_string();
+            let label = TierLabel {
+                resolution: resolution.clone(),
+            };
+            self.tier_bytes.get_or_create(&label).set(holding.bytes);
+            if let Some(begin) = holding.begin {
+                let seconds = begin.0.div_euclid(1_000_000_000);
+                self.tier_begin.get_or_create(&label).set(seconds);
+            }
+            all.push(json!({
+                "resolution": resolution, "bytes": holding.bytes, "bytes_max": settings.bytes_max,
+                "files": holding.files, "from": holding.begin.map(|begin| begin.to_string()),
+                "retain_seconds": settings.age_max.as_secs(),
+            }));
+        }
+        self.spans().tiers = all;
+    }
+
     fn spans(&self) -> std::sync::MutexGuard<'_, Spans> {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -399,6 +496,11 @@ impl Meters {
                 "commit_seconds": self.commit_seconds.get(), "bytes_max": spans.bytes_max,
                 // Without a link, at the rate of the last ten minutes.
                 "hours_left": rate.map(|rate| left as f64 / rate / 3600.0),
+            },
+            "tiers": spans.tiers,
+            "tier_work": {
+                "samples": self.tier_samples.get(), "windows": self.tier_windows.get(), "late": self.tier_late.get(),
+                "corrected": self.tier_corrected.get(), "errors": self.tier_errors.get(),
             },
             "losses_of_last_day": losses,
             "clock": {

@@ -30,6 +30,7 @@ use crate::meters::Meters;
 use crate::pipeline::{BATCHES, CommitPolicy, Pipeline};
 use crate::recent::{Recent, RecentFirst};
 use crate::restore::restore_publishers;
+use crate::tiers::TierMaker;
 
 /// Blocks just committed that are kept in memory for shipping.
 const RECENT_BYTES: usize = 16 << 20;
@@ -218,6 +219,14 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         meters: Arc::clone(&meters),
         stop: stop.clone(),
     };
+    let tiers = TierMaker {
+        folder: config.buffer.path.clone(),
+        settings: config.tiers(crate::disk::bytes_of_disk(&config.buffer.path)?),
+        reader: committer.store.reader(),
+        clock: committer.clock.clone(),
+        meters: Arc::clone(&meters),
+        stop: stop.clone(),
+    };
     if !recovery.is_clean() {
         committer
             .name_damage(&recovery)
@@ -225,6 +234,10 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     }
     let commit_thread = spawn("commit", move || committer.run(&requests_in))?;
     let intake_thread = spawn("intake", move || pipeline.run())?;
+    let tiers_thread = match tiers.settings.is_empty() {
+        true => None,
+        false => Some(spawn("tiers", move || tiers.run())?),
+    };
     readiness.ready("buffer");
     let notifier = Notifier::from_environment()?;
     notifier.ready("records flow");
@@ -233,7 +246,8 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     // In the order of the data: no new samples, the last commit, what the link still takes at once.
     notifier.stopping();
     tracing::info!(reason = stop.reason().unwrap_or_default(), "Stopping");
-    for thread in [bus_thread, intake_thread, commit_thread] {
+    let threads = [bus_thread, intake_thread, commit_thread];
+    for thread in threads.into_iter().chain(tiers_thread) {
         // A panic has been told, and asked for this stop.
         let _panicked = thread.join().is_err();
     }

@@ -39,6 +39,12 @@ Examples:
 Exit codes: 0 done and intact, 1 not done, 2 done but something is damaged or cannot be seen (named on standard
 error), 3 a newer version has written it.";
 
+const TIERS_HELP: &str = "\
+Of telemetry only. A window is named by its start; NaN is counted and has no part in the rest; quartiles are linear
+(type 7) and kept in the finest tier; null is what is not there: of no values, of one value (stdev), or not kept.
+  efd-inspect tiers /var/lib/efd-edge
+  efd-inspect tiers /var/lib/efd-edge --cat 5min --topic MTMount.azimuth --from -30d | jq -c '[.time, .fields.actualPosition.mean]'";
+
 const REPAIR_HELP: &str = "\
 Every intact block has the position that it had, and so have the values that an edge keeps with its lanes; where
 something is missing, positions are left out. Declarations and acknowledgements are carried over, and everything is read
@@ -189,6 +195,37 @@ copy the disk before anything else. 3: a newer version has written it; use that 
         #[arg(long)]
         deep: bool,
         /// One JSON object per finding, then one with the totals.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Statistics of windows that an edge keeps longer than its records: how far back, and the windows as lines of JSON
+    #[command(after_help = TIERS_HELP)]
+    Tiers {
+        /// The buffer's folder.
+        path: PathBuf,
+        /// The windows of this tier, a line of JSON each: 10s, 5min, as they are listed
+        #[arg(long, value_name = "TIER")]
+        cat: Option<String>,
+        /// Topics, as `cat` takes them
+        #[arg(long, value_name = "PATTERN", requires = "cat")]
+        topic: Option<String>,
+        /// Windows that begin from here on: 2026-11-24T06:30:00Z, or -2h for two hours ago
+        #[arg(
+            long,
+            value_name = "TIME",
+            allow_hyphen_values = true,
+            requires = "cat"
+        )]
+        from: Option<String>,
+        /// Windows that begin before this
+        #[arg(
+            long,
+            value_name = "TIME",
+            allow_hyphen_values = true,
+            requires = "cat"
+        )]
+        until: Option<String>,
+        /// The list as lines of JSON
         #[arg(long)]
         json: bool,
     },

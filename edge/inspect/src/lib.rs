@@ -28,6 +28,7 @@ mod screen;
 pub mod send;
 pub mod show;
 mod table;
+pub mod tiers;
 pub mod verify;
 mod walk;
 pub mod watch;

@@ -12,12 +12,12 @@ use efd_edge_inspect::account::Detail;
 use efd_edge_inspect::export::Format;
 #[cfg(feature = "play")]
 use efd_edge_inspect::play;
-use efd_edge_inspect::{
-    Exit, InspectError, Pace, Screen, account, cat, export, ls, repair, retention, show, verify,
-    watch,
-};
 #[cfg(feature = "rescue")]
-use efd_edge_inspect::{Window, send};
+use efd_edge_inspect::send;
+use efd_edge_inspect::{
+    Exit, InspectError, Pace, Pattern, Screen, Window, account, cat, export, ls, repair, retention,
+    show, tiers, verify, watch,
+};
 use efd_shared_daemon::exit::chain;
 use efd_shared_daemon::idle::run_when_idle;
 use efd_shared_model::UtcNanos;
@@ -73,6 +73,21 @@ fn run(command: Command) -> Result<Exit, InspectError> {
     let shows_progress = stderr.is_terminal() && !is_torn;
     let mut screen = Screen::new(out, stderr.lock(), shows_progress);
     match command {
+        Command::Tiers {
+            path,
+            cat: tier,
+            topic,
+            from,
+            until,
+            json,
+        } => {
+            let wanted = tiers::Wanted {
+                tier,
+                topic: topic.as_deref().map(Pattern::new),
+                window: Window::parse(from.as_deref(), until.as_deref(), now())?,
+            };
+            tiers::tiers(&path, &wanted, json, &mut screen)
+        }
         Command::Ls { path, json } => ls::ls(&path, json, &mut screen),
         Command::Show { path, what, json } => {
             let what = show::What::parse(what.as_deref())?;

@@ -33,6 +33,8 @@ impl From<Exit> for ExitCode {
 pub enum InspectError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("there is no tier `{name}` here: there are {}", tiers.join(", "))]
+    NoTier { name: String, tiers: Vec<String> },
     #[error("there is no lane `{lane}` here: there are {}", lanes.join(", "))]
     NoLane { lane: String, lanes: Vec<String> },
     #[error(transparent)]
@@ -114,6 +116,7 @@ impl InspectError {
             #[cfg(feature = "play")]
             Self::Play(_) => Exit::Failed,
             Self::Store(_)
+            | Self::NoTier { .. }
             | Self::NoLane { .. }
             | Self::LaneName(_)
             | Self::NoTopic { .. }

@@ -159,7 +159,7 @@ impl Moments {
         for lane in 0..LANES {
             // The mean is rounded; what the deviations sum up to tells by how much.
             let corrected = squares[lane] - rest[lane] * rest[lane] / count;
-            spread[lane] = corrected.max(0.0).sqrt();
+            spread[lane] = (corrected.max(0.0) / count).sqrt();
         }
         Self {
             sum,

@@ -21,7 +21,7 @@
 //!
 //! Accuracy: the mean is a compensated sum (Neumaier 1974), the deviations are taken from it in a second pass and corrected
 //! (Chan, Golub and LeVeque 1983), and very large and very small values are scaled by a power of two. [`Summary`] holds the
-//! root of the sum of squared deviations: it neither over- nor underflows where the values do not.
+//! root of the mean of squared deviations: it neither over- nor underflows where the values do not.
 
 mod grid;
 mod kernel;

@@ -9,7 +9,8 @@ pub struct Summary {
     pub min: f64,
     pub max: f64,
     pub mean: f64,
-    /// Root of the sum of squared deviations from the mean. NaN where there are infinities.
+    /// Root of the mean of squared deviations from the mean: the population's standard deviation, from which
+    /// [`Self::stdev`] is made. NaN where there are infinities.
     pub spread: f64,
     /// Of the first and last event time.
     pub first: f64,
@@ -47,12 +48,13 @@ impl Summary {
         if self.count < 2 {
             return None;
         }
-        let stdev = self.spread / ((self.count - 1) as f64).sqrt();
+        let count = self.count as f64;
+        let stdev = self.spread * (count / (count - 1.0)).sqrt();
         stdev.is_finite().then_some(stdev)
     }
 
     /// Both windows as one; `later` comes after this. Pairwise update of mean and squared deviations (Chan, Golub and
-    /// LeVeque 1983), on the roots.
+    /// LeVeque 1983), on the roots of their means.
     #[must_use]
     pub fn merge(&self, later: &Self) -> Self {
         let nan_count = self.nan_count + later.nan_count;
@@ -71,7 +73,7 @@ impl Summary {
         } else {
             self.mean * (1.0 - share) + later.mean * share
         };
-        let between = apart.abs() * (self.count as f64 * share).sqrt();
+        let between = apart.abs() * (share * (1.0 - share)).sqrt();
         // Of NaN and infinity `hypot` makes infinity.
         let is_known = !(self.spread.is_nan() || later.spread.is_nan() || between.is_nan());
         Self {
@@ -81,7 +83,10 @@ impl Summary {
             max: self.max.max(later.max),
             mean,
             spread: if is_known {
-                self.spread.hypot(later.spread).hypot(between)
+                let (before, after) = ((1.0 - share).sqrt(), share.sqrt());
+                (self.spread * before)
+                    .hypot(later.spread * after)
+                    .hypot(between)
             } else {
                 f64::NAN
             },

@@ -27,24 +27,27 @@ const _: () =
     assert!(efd_shared_model::block::PAYLOAD_BYTES_MAX + (1 << 20) < VALUE_BYTES_MAX as usize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FileKind {
+pub enum FileKind {
     Meta,
     Segment,
+    /// Of a tier: see the crate `efd-shared-tiers`.
+    Tier,
 }
 
 impl FileKind {
-    /// `application_id` in the file's header: "EFDM", "EFDS".
+    /// `application_id` in the file's header: "EFDM", "EFDS", "EFDT".
     pub(crate) fn application_id(self) -> i64 {
         i64::from(match self {
             Self::Meta => u32::from_be_bytes(*b"EFDM"),
             Self::Segment => u32::from_be_bytes(*b"EFDS"),
+            Self::Tier => u32::from_be_bytes(*b"EFDT"),
         })
     }
 }
 
 /// How a file is opened for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
+pub enum Access {
     /// Beside a writer, as long as there is a WAL: rows still in it are seen.
     Live,
     /// The file never changes again, or cannot: nothing beside it is opened or made.
@@ -72,7 +75,7 @@ impl Access {
 
 /// Settings that every connection of a store shares.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Disk {
+pub struct Disk {
     #[cfg(feature = "sabotage")]
     sabotage: crate::options::Sabotage,
 }
@@ -82,7 +85,7 @@ impl Disk {
         not(feature = "sabotage"),
         expect(unused_variables, reason = "only tests change the disk")
     )]
-    pub(crate) fn new(options: &Options) -> Self {
+    pub fn new(options: &Options) -> Self {
         Self {
             #[cfg(feature = "sabotage")]
             sabotage: options.sabotage.clone(),
@@ -106,7 +109,7 @@ impl Disk {
 
     /// The writer's connection. Nothing is copied out of the WAL at its close unless asked for: after an I/O error
     /// the file is left as it is.
-    pub(crate) fn open_writer(&self, path: &Path) -> Result<Connection, StoreError> {
+    pub fn open_writer(&self, path: &Path) -> Result<Connection, StoreError> {
         refuse_stub(path)?;
         let connection = self.connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let set = || -> rusqlite::Result<()> {
@@ -157,7 +160,7 @@ impl Disk {
 
     /// For a process that does not own the store: beside a writer if there is one, without leaving a trace if nobody
     /// writes, and without what is in the WAL only if that cannot be read in any way.
-    pub(crate) fn open_as_possible(&self, path: &Path) -> Result<(Connection, Access), StoreError> {
+    pub fn open_as_possible(&self, path: &Path) -> Result<(Connection, Access), StoreError> {
         let first = Access::Resting.at_present(path);
         let connection = self.open_reader(path, first)?;
         let error = match probe(&connection) {
@@ -219,12 +222,7 @@ impl Disk {
 
     /// Makes a database under another name and renames it once it is whole and durable: a file that has its final
     /// name and cannot be read is damage, never an unfinished beginning.
-    pub(crate) fn create(
-        &self,
-        path: &Path,
-        kind: FileKind,
-        tables: &str,
-    ) -> Result<(), StoreError> {
+    pub fn create(&self, path: &Path, kind: FileKind, tables: &str) -> Result<(), StoreError> {
         let new = with_suffix(path, ".new");
         for suffix in ["", "-journal", "-wal", "-shm"] {
             self.unlink(&with_suffix(&new, suffix))
@@ -256,7 +254,7 @@ impl Disk {
         self.sync_dir(folder).map_err(file("create", path))
     }
 
-    pub(crate) fn sync_dir(&self, path: &Path) -> io::Result<()> {
+    pub fn sync_dir(&self, path: &Path) -> io::Result<()> {
         #[cfg(feature = "sabotage")]
         if self.sabotage.no_fsync {
             return Ok(());
@@ -268,7 +266,7 @@ impl Disk {
         File::open(path)?.sync_all()
     }
 
-    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         #[cfg(feature = "sabotage")]
         if let Some(witness) = &self.sabotage.witness {
             witness.rename(from, to)?;
@@ -289,8 +287,16 @@ impl Disk {
     }
 
     /// A database with what SQLite keeps beside it. The database goes last: without it the others mean nothing.
-    pub(crate) fn unlink_database(&self, path: &Path) -> io::Result<()> {
+    pub fn unlink_database(&self, path: &Path) -> io::Result<()> {
         for suffix in ["-shm", "-wal", ""] {
+            self.unlink(&with_suffix(path, suffix))?;
+        }
+        Ok(())
+    }
+
+    /// What SQLite keeps beside a database, and not the database: of one that is replaced.
+    pub fn unlink_beside(&self, path: &Path) -> io::Result<()> {
+        for suffix in ["-shm", "-wal"] {
             self.unlink(&with_suffix(path, suffix))?;
         }
         Ok(())
@@ -353,13 +359,13 @@ fn probe(connection: &Connection) -> rusqlite::Result<()> {
 
 /// What the first bytes of a file say, without SQLite.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Header {
+pub enum Header {
     Ours,
     TooNew(i64),
     Wrong(&'static str),
 }
 
-pub(crate) fn read_header(path: &Path, kind: FileKind) -> io::Result<Header> {
+pub fn read_header(path: &Path, kind: FileKind) -> io::Result<Header> {
     let mut header = [0; HEADER_BYTES];
     if let Err(error) = File::open(path)?.read_exact(&mut header) {
         return if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -388,7 +394,7 @@ pub(crate) fn read_header(path: &Path, kind: FileKind) -> io::Result<Header> {
 }
 
 /// Copies the WAL into the database as far as readers allow; `true` when all of it was.
-pub(crate) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
+pub fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<bool> {
     let statement = format!("PRAGMA wal_checkpoint({mode})");
     connection.query_row(&statement, [], |row| {
         let (busy, in_wal, copied): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -396,13 +402,13 @@ pub(crate) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Resul
     })
 }
 
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-pub(crate) fn file_bytes(path: &Path) -> u64 {
+pub fn file_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 

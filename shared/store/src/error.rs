@@ -145,17 +145,11 @@ fn is_a_wrong_value(error: &rusqlite::Error) -> bool {
 }
 
 /// For use with `map_err`.
-pub(crate) fn sql<'a>(
-    what: &'static str,
-    path: &'a Path,
-) -> impl Fn(rusqlite::Error) -> StoreError + 'a {
+pub fn sql<'a>(what: &'static str, path: &'a Path) -> impl Fn(rusqlite::Error) -> StoreError + 'a {
     move |source| StoreError::sqlite(what, path, source)
 }
 
 /// For use with `map_err`.
-pub(crate) fn file<'a>(
-    what: &'static str,
-    path: &'a Path,
-) -> impl Fn(io::Error) -> StoreError + 'a {
+pub fn file<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StoreError + 'a {
     move |source| StoreError::io(what, path, source)
 }

@@ -31,6 +31,16 @@ mod store;
 mod verify;
 mod wal;
 
+/// SQLite files opened, made, named and removed with the store's settings: for a crate with files of its own beside the
+/// segments.
+pub mod database {
+    pub use crate::disk::{
+        Access, Disk, FileKind, Header, checkpoint, file_bytes, read_header, with_suffix,
+    };
+    pub use crate::error::{file, sql};
+    pub use crate::sealed::{seal, unseal, wrong_value};
+}
+
 pub use disk::FORMAT;
 pub use error::{StoreError, Undeclared};
 pub use lane::{LANE_NAME_CHARS_MAX, LaneName, LaneNameError, Position, SegmentKey};

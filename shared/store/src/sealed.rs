@@ -15,7 +15,7 @@ fn checksum(key: &[&[u8]], value: &[u8]) -> [u8; CHECKSUM_BYTES] {
 }
 
 /// The value, then the XXH3-64 of its key and itself.
-pub(crate) fn seal(key: &[&[u8]], value: &[u8]) -> Vec<u8> {
+pub fn seal(key: &[&[u8]], value: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(value.len() + CHECKSUM_BYTES);
     sealed.extend_from_slice(value);
     sealed.extend_from_slice(&checksum(key, value));
@@ -23,7 +23,7 @@ pub(crate) fn seal(key: &[&[u8]], value: &[u8]) -> Vec<u8> {
 }
 
 /// The value, if it is what was sealed under that key.
-pub(crate) fn unseal<'a>(key: &[&[u8]], sealed: &'a [u8]) -> rusqlite::Result<&'a [u8]> {
+pub fn unseal<'a>(key: &[&[u8]], sealed: &'a [u8]) -> rusqlite::Result<&'a [u8]> {
     sealed
         .split_last_chunk::<CHECKSUM_BYTES>()
         .filter(|(value, sum)| checksum(key, value) == **sum)
@@ -32,8 +32,6 @@ pub(crate) fn unseal<'a>(key: &[&[u8]], sealed: &'a [u8]) -> rusqlite::Result<&'
 }
 
 /// A value that this crate cannot have written.
-pub(crate) fn wrong_value(
-    reason: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> rusqlite::Error {
+pub fn wrong_value(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, reason.into())
 }

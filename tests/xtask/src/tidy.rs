@@ -40,7 +40,7 @@ const OWNED: [(&str, &[&str]); 4] = [
     ("rdkafka", &["central/log", "central/feed"]),
 ];
 /// In the order of the data: a crate depends on those before it only.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &[
         "shared/model",
         "shared/types",
@@ -48,8 +48,9 @@ const LAYERS: [&[&str]; 9] = [
         "shared/avro",
     ],
     &["shared/arrow", "shared/wire", "shared/store"],
+    &["shared/tiers"],
     &["shared/daemon"],
-    &["edge/dds", "edge/transcode", "edge/ship"],
+    &["edge/dds", "edge/transcode", "edge/tiers", "edge/ship"],
     &["edge/agent", "edge/inspect"],
     &["central/log"],
     &["central/feed", "central/lake"],

@@ -86,6 +86,17 @@ fn print(status: &Json) {
             span_words(hours)
         ))
     ));
+    for tier in status["tiers"].as_array().into_iter().flatten() {
+        let number = |key: &str| tier[key].as_u64().unwrap_or(0);
+        say(&format!(
+            "tier    {} from {}: {} of {} in {} files",
+            tier["resolution"].as_str().unwrap_or("?"),
+            tier["from"].as_str().unwrap_or("now on"),
+            size(number("bytes")),
+            size(number("bytes_max")),
+            number("files")
+        ));
+    }
     say(&format!(
         "link    {} to {}, {} failures, oldest not acknowledged {:.1} s",
         text("/link/state"),

@@ -1,0 +1,63 @@
+//! The thread that makes the tiers. It reads what is durable, as shipping does, and nothing waits for it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use efd_edge_tiers::{Engine, TierError, TierSettings};
+use efd_shared_daemon::clock::ClockReader;
+use efd_shared_daemon::shutdown::Stop;
+use efd_shared_store::Reader;
+use efd_shared_store::database::Disk;
+
+use crate::meters::Meters;
+
+const IDLE: Duration = Duration::from_secs(1);
+/// After a failure, until the disk has had time to recover.
+const RETRY: Duration = Duration::from_secs(10);
+/// Of the kernel's nice levels: under load live work gets ten times as much.
+const NICE: i32 = 10;
+
+#[derive(Debug)]
+pub struct TierMaker {
+    /// The buffer's.
+    pub folder: PathBuf,
+    pub settings: Vec<TierSettings>,
+    pub reader: Reader,
+    pub clock: ClockReader,
+    pub meters: Arc<Meters>,
+    pub stop: Stop,
+}
+
+impl TierMaker {
+    /// Until a stop is asked for. What fails is told and tried again; raw data are safe without it.
+    pub fn run(mut self) {
+        let _running = self.stop.register("tiers");
+        // Linux knows a nice level for each thread.
+        let _refused = rustix::process::nice(NICE);
+        while !self.stop.is_asked() {
+            let Err(error) = self.make() else {
+                break;
+            };
+            self.meters.tier_errors.inc();
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "The tiers do not come on; tried again"
+            );
+            self.stop.wait_timeout(RETRY);
+        }
+    }
+
+    fn make(&mut self) -> Result<(), TierError> {
+        let mut engine = Engine::open(&self.folder, &self.settings, &Disk::default())?;
+        self.meters.observe_tiers(&engine);
+        while !self.stop.is_asked() {
+            let is_more = engine.step(&mut self.reader, &self.clock.state())?;
+            self.meters.observe_tiers(&engine);
+            if !is_more {
+                self.stop.wait_timeout(IDLE);
+            }
+        }
+        engine.stop(&mut self.reader, &self.clock.state())
+    }
+}

@@ -1,0 +1,361 @@
+//! The files of one tier: a moving span of time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use efd_shared_model::{Schema, UtcNanos};
+use efd_shared_store::StoreError;
+use efd_shared_store::database::{
+    Disk, FileKind, Header, file, file_bytes, read_header, with_suffix,
+};
+use efd_shared_tiers::{Note, Run, Series, SeriesKey, Span, TierFile, TierReader, settle};
+
+use crate::coarse::Window;
+use crate::settings::{TierSettings, name, span};
+
+/// Files that are kept open for writing: the present one, and those that late samples come for.
+const OPEN_MAX: usize = 3;
+
+#[derive(Debug)]
+pub struct TierFolder {
+    path: PathBuf,
+    settings: TierSettings,
+    disk: Disk,
+    /// By the begin of the span.
+    files: BTreeMap<UtcNanos, Held>,
+    /// Most recently used last.
+    open: VecDeque<TierFile>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    path: PathBuf,
+    bytes: u64,
+    is_settled: bool,
+}
+
+/// What there is of a tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    pub files: usize,
+    pub bytes: u64,
+    /// Of the oldest file.
+    pub begin: Option<UtcNanos>,
+}
+
+impl TierFolder {
+    /// Makes the folder where it is not there. A file that is not one of ours is left alone and told.
+    pub fn open(root: &Path, settings: TierSettings, disk: &Disk) -> Result<Self, StoreError> {
+        let path = root.join(name(settings.resolution));
+        fs::create_dir_all(&path).map_err(file("create", &path))?;
+        let mut files = BTreeMap::new();
+        for entry in fs::read_dir(&path).map_err(file("list", &path))? {
+            let found = entry.map_err(file("list", &path))?.path();
+            let is = |extension: &str| found.extension().is_some_and(|it| it == extension);
+            if is("settling") || is("new") {
+                // Left by a crash while it was written.
+                disk.unlink_database(&found)
+                    .map_err(file("remove", &found))?;
+            }
+            if !is("db") {
+                continue;
+            }
+            match held(&found, &settings, disk) {
+                Ok((begin, held)) => {
+                    files.insert(begin, held);
+                }
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error, path = %found.display(), "A file of a tier is left out"
+                ),
+            }
+        }
+        Ok(Self {
+            path,
+            settings,
+            disk: disk.clone(),
+            files,
+            open: VecDeque::new(),
+        })
+    }
+
+    pub fn settings(&self) -> &TierSettings {
+        &self.settings
+    }
+
+    pub fn holding(&self) -> Holding {
+        Holding {
+            files: self.files.len(),
+            bytes: self.files.values().map(|held| held.bytes).sum(),
+            begin: self.files.keys().next().copied(),
+        }
+    }
+
+    /// Windows of any spans, by file; durable when this returns. After an error some files may have theirs.
+    pub fn commit(&mut self, runs: &[Run<'_>], note: &Note) -> Result<(), StoreError> {
+        let mut by_file: BTreeMap<UtcNanos, (Span, Vec<Part<'_>>)> = BTreeMap::new();
+        for run in runs {
+            for part in parts(run, |start| span(self.settings.resolution, start)) {
+                let (_, parts) = by_file
+                    .entry(part.span.begin)
+                    .or_insert_with(|| (part.span, Vec::new()));
+                parts.push(part);
+            }
+        }
+        for (span, parts) in by_file.values() {
+            let runs: Vec<_> = parts.iter().map(Part::run).collect();
+            self.writer(*span)?.commit(&runs, note)?;
+            let path = self.path_of(span.begin);
+            let bytes = bytes_of(&path);
+            let new = || Held {
+                path,
+                bytes,
+                is_settled: false,
+            };
+            self.files.entry(span.begin).or_insert_with(new).bytes = bytes;
+        }
+        Ok(())
+    }
+
+    fn writer(&mut self, span: Span) -> Result<&mut TierFile, StoreError> {
+        let found = self.open.iter().position(|file| file.span() == span);
+        let file = match found.and_then(|index| self.open.remove(index)) {
+            Some(file) => file,
+            None => TierFile::open(&self.path_of(span.begin), span, &self.disk)?,
+        };
+        if OPEN_MAX <= self.open.len()
+            && let Some(oldest) = self.open.pop_front()
+        {
+            oldest.close()?;
+        }
+        self.open.push_back(file);
+        let last = self.open.len() - 1;
+        Ok(&mut self.open[last])
+    }
+
+    /// By the time it begins, in UTC: `20261124T000000Z.db`.
+    fn path_of(&self, begin: UtcNanos) -> PathBuf {
+        let text = begin.to_string();
+        let digits: String = text
+            .chars()
+            .take(19)
+            .filter(|c| !matches!(c, '-' | ':'))
+            .collect();
+        self.path.join(format!("{digits}Z.db"))
+    }
+
+    /// Windows of a series that begin in `times`.
+    pub fn windows(
+        &self,
+        key: &SeriesKey,
+        times: Range<UtcNanos>,
+    ) -> Result<BTreeMap<UtcNanos, Window>, StoreError> {
+        let mut all = BTreeMap::new();
+        for (reader, series) in self.readers_of(key, &times)? {
+            all.append(&mut reader.windows(&series, times.clone())?);
+        }
+        Ok(all)
+    }
+
+    /// The notes of the commits that a window came with; empty if it is not there.
+    pub fn notes_of(&self, key: &SeriesKey, start: UtcNanos) -> Result<Vec<Note>, StoreError> {
+        let only = start..UtcNanos(start.0.saturating_add(1));
+        let mut notes = Vec::new();
+        for (reader, series) in self.readers_of(key, &only)? {
+            notes.append(&mut reader.notes_of(&series, start)?);
+        }
+        Ok(notes)
+    }
+
+    /// The notes of the newest file.
+    pub fn newest_notes(&self) -> Result<Vec<Note>, StoreError> {
+        match self.files.values().next_back() {
+            Some(held) => TierReader::open(&held.path, &self.disk)?.notes(),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Every wanted series that has windows which begin in `times`, with these.
+    pub fn each_series(
+        &self,
+        times: Range<UtcNanos>,
+        is_wanted: impl Fn(&SeriesKey) -> bool,
+        mut each: impl FnMut(&SeriesKey, &Schema, BTreeMap<UtcNanos, Window>),
+    ) -> Result<(), StoreError> {
+        // A span of the coarser tier may reach over several files.
+        let mut all: BTreeMap<SeriesKey, (Schema, BTreeMap<UtcNanos, Window>)> = BTreeMap::new();
+        let readers = self.readers(&times)?;
+        let is_alone = readers.len() == 1;
+        for reader in readers {
+            let wanted = reader
+                .series()?
+                .into_iter()
+                .filter(|series| is_wanted(&series.key));
+            for series in wanted {
+                let mut windows = reader.windows(&series, times.clone())?;
+                let Some(schema) = reader.schema(&series.key.schema)? else {
+                    continue;
+                };
+                if is_alone {
+                    each(&series.key, &schema, windows);
+                } else {
+                    let (_, known) = all
+                        .entry(series.key)
+                        .or_insert_with(|| (schema, BTreeMap::new()));
+                    known.append(&mut windows);
+                }
+            }
+        }
+        for (key, (schema, windows)) in all {
+            each(&key, &schema, windows);
+        }
+        Ok(())
+    }
+
+    fn readers(&self, times: &Range<UtcNanos>) -> Result<Vec<TierReader>, StoreError> {
+        let first = span(self.settings.resolution, times.start).begin;
+        let files = self.files.range(first..times.end.max(first));
+        files
+            .map(|(_, held)| TierReader::open(&held.path, &self.disk))
+            .collect()
+    }
+
+    fn readers_of(
+        &self,
+        key: &SeriesKey,
+        times: &Range<UtcNanos>,
+    ) -> Result<Vec<(TierReader, Series)>, StoreError> {
+        let mut all = Vec::new();
+        for reader in self.readers(times)? {
+            let series = reader
+                .series()?
+                .into_iter()
+                .find(|series| series.key == *key);
+            all.extend(series.map(|series| (reader, series)));
+        }
+        Ok(all)
+    }
+
+    /// What moves out of the tier's span of time, where that is known, or over its bytes, oldest first. Gives how many
+    /// files left.
+    pub fn remove_old(&mut self, now: Option<UtcNanos>) -> Result<usize, StoreError> {
+        let age = i64::try_from(self.settings.age_max.as_nanos()).unwrap_or(i64::MAX);
+        let oldest_kept = now.map_or(i64::MIN, |now| now.0.saturating_sub(age));
+        let mut removed = 0;
+        while let Some((&begin, held)) = self.files.first_key_value() {
+            let end = span(self.settings.resolution, begin).end;
+            let is_over = self.settings.bytes_max < self.holding().bytes && self.files.len() > 1;
+            if oldest_kept < end.0 && !is_over {
+                break;
+            }
+            let path = held.path.clone();
+            self.open.retain(|file| file.span().begin != begin);
+            self.disk
+                .unlink_database(&path)
+                .map_err(file("remove", &path))?;
+            self.files.remove(&begin);
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// Writes one file anew whose span ended before `before`. False where there is none to be.
+    pub fn settle_one(&mut self, before: UtcNanos) -> Result<bool, StoreError> {
+        let resolution = self.settings.resolution;
+        let is_over = |begin: UtcNanos| span(resolution, begin).end <= before;
+        let found = self
+            .files
+            .iter()
+            .find(|(begin, held)| is_over(**begin) && !held.is_settled);
+        let Some((begin, path)) = found.map(|(begin, held)| (*begin, held.path.clone())) else {
+            return Ok(false);
+        };
+        if let Some(index) = self.open.iter().position(|file| file.span().begin == begin)
+            && let Some(open) = self.open.remove(index)
+        {
+            open.close()?;
+        }
+        if !settle(&path, &self.disk)? {
+            return Ok(false);
+        }
+        let held = Held {
+            bytes: bytes_of(&path),
+            path,
+            is_settled: true,
+        };
+        self.files.insert(begin, held);
+        Ok(true)
+    }
+
+    /// Leaves one file behind for each span.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.open.into_iter().try_for_each(TierFile::close)
+    }
+}
+
+/// Windows of a run that lie in one file.
+struct Part<'a> {
+    span: Span,
+    of: &'a Run<'a>,
+    windows: Range<usize>,
+    summaries: Vec<efd_shared_stats::Summary>,
+}
+
+impl Part<'_> {
+    fn run(&self) -> Run<'_> {
+        Run {
+            starts: &self.of.starts[self.windows.clone()],
+            rows: &self.of.rows[self.windows.clone()],
+            summaries: &self.summaries,
+            ..self.of.clone()
+        }
+    }
+}
+
+fn parts<'a>(run: &'a Run<'a>, span: impl Fn(UtcNanos) -> Span) -> Vec<Part<'a>> {
+    let count = run.starts.len();
+    let groups = run.starts.chunk_by(|&a, &b| span(a).begin == span(b).begin);
+    let mut first = 0;
+    let part = |group: &[UtcNanos]| {
+        let windows = first..first + group.len();
+        first = windows.end;
+        let of_channel = run.summaries.chunks(count.max(1));
+        Part {
+            span: span(group[0]),
+            of: run,
+            summaries: of_channel
+                .flat_map(|channel| &channel[windows.clone()])
+                .copied()
+                .collect(),
+            windows,
+        }
+    };
+    groups.map(part).collect()
+}
+
+fn bytes_of(path: &Path) -> u64 {
+    file_bytes(path) + file_bytes(&with_suffix(path, "-wal"))
+}
+
+fn held(path: &Path, settings: &TierSettings, disk: &Disk) -> Result<(UtcNanos, Held), StoreError> {
+    let damaged = |reason: String| StoreError::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
+    let header = read_header(path, FileKind::Tier).map_err(file("read", path))?;
+    if header != Header::Ours {
+        return Err(damaged(format!("{header:?}")));
+    }
+    let reader = TierReader::open(path, disk)?;
+    let begin = reader.span().begin;
+    if reader.span() != span(settings.resolution, begin) {
+        return Err(damaged(format!("it covers {:?}", reader.span())));
+    }
+    let held = Held {
+        is_settled: reader.is_settled()?,
+        bytes: bytes_of(path),
+        path: path.to_owned(),
+    };
+    Ok((begin, held))
+}
