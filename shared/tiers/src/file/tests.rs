@@ -30,7 +30,7 @@ fn key(number: u8) -> SeriesKey {
     let elements = [2, 127, 300][usize::from(number % 3)];
     SeriesKey {
         topic: format!("lsst.sal.Test.t{number}"),
-        instance: (number % 2 == 0).then_some(i32::from(number)),
+        instance: number.is_multiple_of(2).then_some(i32::from(number)),
         schema: schema(number).fingerprint(),
         shape: Shape(vec![1, elements]),
     }
