@@ -92,11 +92,12 @@ Losses are records of the topic efd.losses; samples that wait for their type are
     /// Records as files: Parquet, CSV or Avro, one for each topic and schema.
     #[command(after_help = "\
 Files are named by topic; where a topic has several schemas, all but the first have the schema's fingerprint in their
-name. A file has its name only when it is whole and durable; until then it ends in `.partial`. Until all records are
-there FOLDER's disk holds them as they are in a file without a name, about as much as they would be as Avro.
+name. A file has its name only when it is whole and durable; until then it ends in `.partial`. FOLDER has a file
+`export.partial` as long as anything is missing, also after an export that was interrupted. Beside the files themselves
+its disk has to hold all records as they are until the end, in a file without a name: somewhat more than they are as Avro.
   parquet   time, the topic's fields with units and descriptions, efd_*: which record it is
-  csv       the same as text; arrays are JSON in one cell, bytes hexadecimal
-  avro      object container files: the datums as they are, with the topic's own schema
+  csv       time, fields and identity (in one column, efd_id) as text; arrays are JSON in one cell, bytes hexadecimal
+  avro      object container files: the datums as they are, with the topic's own schema, and nothing of ours
 A record that cannot be read by its schema is named on standard error and left out (exit code 2).")]
     Export {
         #[command(flatten)]

@@ -18,10 +18,11 @@ use serde_json::json;
 
 use crate::open::open;
 use crate::outcome::{Exit, InspectError};
-use crate::screen::Screen;
+use crate::screen::{Screen, printable};
 use crate::table::size;
 use crate::walk::{Filter, Stream, Taker, Walk};
 use files::Files;
+pub(crate) use files::UNFINISHED;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -94,7 +95,7 @@ pub fn export(
             )?;
         }
         let size = size(bytes);
-        let folder = options.to.display();
+        let folder = printable(&options.to.display().to_string());
         writeln!(
             screen.out,
             "{records} records, {size}, {} files in {folder}",

@@ -17,15 +17,19 @@ pub(crate) fn make(folder: &Path, from: &Path) -> Result<(), InspectError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             refuse_inside(folder, from)?;
             fs::create_dir_all(folder).map_err(failed)?;
+            let above = folder.parent().filter(|above| *above != Path::new(""));
+            sync(above.unwrap_or_else(|| Path::new(".")))?;
             fs::read_dir(folder).map_err(failed)?
         }
         Err(error) => return Err(failed(error)),
     };
     refuse_above(Some(folder), from, folder)?;
+    let path = folder.to_owned();
+    if folder.join(crate::export::UNFINISHED).exists() {
+        return Err(InspectError::Unfinished { path });
+    }
     if entries.next().is_some() {
-        return Err(InspectError::NotEmpty {
-            path: folder.to_owned(),
-        });
+        return Err(InspectError::NotEmpty { path });
     }
     Ok(())
 }

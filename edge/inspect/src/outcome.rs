@@ -76,6 +76,17 @@ pub enum InspectError {
     },
     #[error("{} is not empty: what is written needs a folder of its own", path.display())]
     NotEmpty { path: PathBuf },
+    #[error(
+        "{} has an export that is under way or was interrupted (`export.partial` is there): choose another folder, or remove it",
+        path.display()
+    )]
+    Unfinished { path: PathBuf },
+    #[error("keep the records that wait until all are there, on the disk of {}", folder.display())]
+    Spill {
+        folder: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{} is inside {}, which is never written to", path.display(), buffer.display())]
     Inside { path: PathBuf, buffer: PathBuf },
     #[error("{} is not what it was made to be, and was removed again: {finding}", path.display())]
@@ -128,6 +139,8 @@ impl InspectError {
             | Self::NoDestination { .. }
             | Self::Export { .. }
             | Self::NotEmpty { .. }
+            | Self::Unfinished { .. }
+            | Self::Spill { .. }
             | Self::Inside { .. }
             | Self::Parquet { .. }
             | Self::Unsound { .. }

@@ -137,6 +137,14 @@ impl Disk {
         access: Access,
     ) -> Result<Connection, StoreError> {
         refuse_stub(path)?;
+        let connection = self.connect_reader(path, access)?;
+        if access != Access::Live && missing_bytes(path) > 0 {
+            read_what_is_there(&connection).map_err(sql("open", path))?;
+        }
+        Ok(connection)
+    }
+
+    fn connect_reader(&self, path: &Path, access: Access) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         match access {
             Access::Live => self.connect(path, flags),
@@ -350,6 +358,35 @@ fn refuse_stub(path: &Path) -> Result<(), StoreError> {
         }),
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// How many bytes a file is shorter than its header says: cut off by a power failure or a copy that was interrupted. What
+/// the header says counts if it was written last by a program that knows the field (SQLite, "Database File Format" 1.3.8).
+pub(crate) fn missing_bytes(path: &Path) -> u64 {
+    let read = || -> io::Result<u64> {
+        let mut file = File::open(path)?;
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact(&mut header)?;
+        let be = |at: usize| {
+            let bytes = [header[at], header[at + 1], header[at + 2], header[at + 3]];
+            u64::from(u32::from_be_bytes(bytes))
+        };
+        let page_bytes = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+            1 => 65_536,
+            bytes => bytes,
+        };
+        let stated = be(28) * page_bytes;
+        let counts = be(24) == be(92);
+        let missing = stated.saturating_sub(file.metadata()?.len());
+        Ok(if counts { missing } else { 0 })
+    };
+    read().unwrap_or(0)
+}
+
+/// SQLite refuses such a file as a whole, but for a connection that may repair it by hand. Ours can only read.
+fn read_what_is_there(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    connection.pragma_update(None, "writable_schema", true)
 }
 
 /// SQLite opens files when they are first read.

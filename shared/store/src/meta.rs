@@ -339,7 +339,7 @@ pub(crate) fn read_acked(connection: &Connection) -> rusqlite::Result<BTreeMap<S
 }
 
 /// Reads all of a small database: what is wrong in it comes out at the start, when it can still be derived anew.
-fn check_whole(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn check_whole(connection: &Connection) -> rusqlite::Result<()> {
     let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if answer != "ok" {
         return Err(wrong_value(answer));

@@ -268,17 +268,25 @@ impl Looking<'_> {
             let wrong = sql("read catalogue", &path);
             let entries = meta::read_segments(&connection).map_err(&wrong)?;
             let acked = meta::read_acked(&connection).map_err(&wrong)?;
+            let whole = meta::check_whole(&connection);
             let values = meta::read_values(&connection);
-            Ok::<_, StoreError>((entries, acked, values, access))
+            Ok::<_, StoreError>((entries, acked, values, whole, access))
         };
         match read() {
-            Ok((entries, acked, values, access)) => {
-                match values {
-                    Ok(values) => self.seen.values = values,
-                    Err(error) => self.seen.notices.push(Notice::Damaged {
-                        path: path.clone(),
-                        reason: format!("its values cannot be read: {error}"),
-                    }),
+            Ok((entries, acked, values, whole, access)) => {
+                let mut damaged = |reason: String| {
+                    let path = path.clone();
+                    self.seen.notices.push(Notice::Damaged { path, reason });
+                };
+                match (values, whole) {
+                    (Err(error), _) => damaged(format!("its values cannot be read: {error}")),
+                    (Ok(values), whole) => {
+                        if let Err(error) = whole {
+                            // Who needs what is gone asks the segments.
+                            damaged(error.to_string());
+                        }
+                        self.seen.values = values;
+                    }
                 }
                 if access == Access::Immutable && disk::has_wal(&path) {
                     self.seen.notices.push(Notice::UnseenWal(path));
@@ -354,10 +362,22 @@ impl Looking<'_> {
         if access == Access::Immutable && has_wal {
             self.seen.notices.push(Notice::UnseenWal(path.clone()));
         }
+        // What a live writer has in its WAL makes up for it.
+        let missing = match access {
+            Access::Live => 0,
+            _ if has_wal => 0,
+            Access::Immutable | Access::Resting | Access::Alone => disk::missing_bytes(&path),
+        };
+        let cut = (missing > 0).then(|| format!("its last {missing} bytes are missing"));
         let mut info = match found {
-            Found::Trusted(info) | Found::Closed(_, info) | Found::Open(_, info) => info,
+            Found::Trusted(info) | Found::Closed(_, info) | Found::Open(_, info) => {
+                if let Some(reason) = cut {
+                    self.seen.notices.push(Notice::Damaged { path, reason });
+                }
+                info
+            }
             Found::Damaged(_, info, scan) => {
-                let reason = scan.why.unwrap_or_else(|| "its header".into());
+                let reason = cut.or(scan.why).unwrap_or_else(|| "its header".into());
                 self.seen.notices.push(Notice::Damaged { path, reason });
                 info
             }

@@ -71,6 +71,7 @@ impl Files {
     pub(super) fn create(from: &Path, options: &Options) -> Result<Self, InspectError> {
         let folder = &options.to;
         fresh::make(folder, from)?;
+        begin(folder)?;
         Ok(Self {
             folder: folder.clone(),
             format: options.format,
@@ -206,6 +207,7 @@ impl Files {
             Ok::<_, InspectError>(())
         })?;
         fresh::sync(&folder)?;
+        end(&folder)?;
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(all)
     }
@@ -250,6 +252,30 @@ impl MadeFile {
             bytes,
         })
     }
+}
+
+/// There from the first moment to the last: two exports never share a folder, and what an export that was interrupted
+/// leaves is known for it.
+pub(crate) const UNFINISHED: &str = "export.partial";
+
+fn begin(folder: &Path) -> Result<(), InspectError> {
+    let path = folder.join(UNFINISHED);
+    match File::create_new(&path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(InspectError::Unfinished {
+                path: folder.to_owned(),
+            })
+        }
+        Err(source) => Err(InspectError::Export { path, source }),
+    }
+}
+
+fn end(folder: &Path) -> Result<(), InspectError> {
+    let path = folder.join(UNFINISHED);
+    let removed = fs::remove_file(&path);
+    removed.map_err(|source| InspectError::Export { path, source })?;
+    fresh::sync(folder)
 }
 
 /// A topic's name on a damaged disk may be anything.

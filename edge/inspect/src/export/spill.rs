@@ -25,7 +25,7 @@ const FROM_RECEPTION: u8 = 1 << 4;
 #[derive(Debug)]
 pub(super) struct SpillFile {
     file: File,
-    path: PathBuf,
+    folder: PathBuf,
     end: u64,
 }
 
@@ -40,14 +40,18 @@ impl SpillFile {
             .open(&path)
             .and_then(|file| fs::remove_file(&path).map(|()| file));
         match opened {
-            Ok(file) => Ok(Self { file, path, end: 0 }),
+            Ok(file) => Ok(Self {
+                file,
+                folder: folder.to_owned(),
+                end: 0,
+            }),
             Err(source) => Err(InspectError::Export { path, source }),
         }
     }
 
     fn failed(&self, source: io::Error) -> InspectError {
-        InspectError::Export {
-            path: self.path.clone(),
+        InspectError::Spill {
+            folder: self.folder.clone(),
             source,
         }
     }

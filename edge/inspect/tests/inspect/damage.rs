@@ -134,6 +134,45 @@ fn a_truncated_file() {
     }
 }
 
+/// SQLite takes a file that lacks whole pages for malformed, whatever is in the others.
+#[test]
+fn what_is_before_the_cut_is_there() {
+    let (all, whole) = all_lines();
+    let (_folder, root) = closed();
+    let file = segment(&root, "telemetry", 0);
+    let good = fs::read(&file).unwrap();
+    let pages = good.len() / 8192;
+    let mut kept = Vec::new();
+    for page in 1..pages {
+        fs::write(&file, &good[..page * 8192]).unwrap();
+        let lines = check(&root, &[2], &all);
+        kept.push(lines - (whole - 60));
+    }
+    assert!(kept.is_sorted(), "{kept:?}");
+    let last = kept.last().copied().unwrap_or_default();
+    // Its blocks are in the pages before: the last ones have none.
+    assert_eq!(last, 60, "{kept:?}");
+}
+
+#[test]
+fn a_damaged_meta_db_is_named_whatever_is_needed_of_it() {
+    let (all, whole) = all_lines();
+    let (_folder, root) = closed();
+    let path = root.join("meta.db");
+    let good = fs::read(&path).unwrap();
+    let mut numbers = Numbers(5);
+    for _ in 0..20 {
+        let mut bad = good.clone();
+        // In many pages, so that some of it is always in use.
+        for _ in 0..good.len() / 100 {
+            let at = 4096 + numbers.next() as usize % (good.len() - 4096);
+            bad[at] ^= 1 << (numbers.next() % 8);
+        }
+        fs::write(&path, bad).unwrap();
+        assert_eq!(check(&root, &[2], &all), whole);
+    }
+}
+
 #[test]
 fn without_meta_db() {
     let (all, whole) = all_lines();

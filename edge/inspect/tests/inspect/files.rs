@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -220,6 +221,38 @@ fn what_is_intact_is_exported_from_a_damaged_buffer() {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(rows, seen.lines());
     assert_eq!(rows, 110);
+}
+
+#[test]
+fn exports_never_share_a_folder_and_an_interrupted_one_is_known_for_it() {
+    let (_folder, root) = closed();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let to = elsewhere.path().join("out");
+    let begun = |format: &str| {
+        let mut command = crate::world::command();
+        command.arg("export").arg(&root).arg("--to").arg(&to);
+        command.args(["--format", format]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    for _ in 0..5 {
+        let both = ["csv", "csv", "csv"].map(begun);
+        let succeeded = both.map(|mut child| child.wait().unwrap().success());
+        let count = succeeded.iter().filter(|success| **success).count();
+        assert_eq!(count, 1, "{succeeded:?}");
+        assert!(
+            names(&to).iter().all(|name| name.ends_with(".csv")),
+            "{:?}",
+            names(&to)
+        );
+        fs::remove_dir_all(&to).unwrap();
+    }
+    fs::create_dir(&to).unwrap();
+    fs::write(to.join("export.partial"), "").unwrap();
+    let Ran { code, err, .. } = export(&root, &to, &[]);
+    assert_eq!(code, 1);
+    assert!(err.contains("under way or was interrupted"), "{err}");
+    assert_eq!(names(&to), ["export.partial"]);
 }
 
 #[test]
