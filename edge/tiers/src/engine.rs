@@ -1,5 +1,8 @@
 //! Reads what is durable, and makes windows of it.
 
+mod correct;
+mod put;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
@@ -7,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use efd_shared_model::bytes::{Reader as ByteReader, Writer};
 use efd_shared_model::clock::ClockSource;
-use efd_shared_model::{ClockState, RangeSet, Schema, SealedBlock, UtcNanos};
-use efd_shared_stats::{Kernel, Resolution, Summary};
+use efd_shared_model::{ClockState, RangeSet, SealedBlock, UtcNanos};
+use efd_shared_stats::{Kernel, Resolution};
 use efd_shared_store::database::Disk;
 use efd_shared_store::{Item, LANE_NAME_CHARS_MAX, LaneName, Position, Reader, StoreError};
-use efd_shared_tiers::{Note, Row, Run, Samples, SeriesKey, Statistics};
+use efd_shared_tiers::{Note, Row, Statistics};
 
-use crate::coarse::{Window, merge};
+use crate::coarse::Window;
 use crate::folder::{Holding, TierFolder};
 use crate::open::{Arrival, Due, OpenWindows, Pushed, SeriesNumber};
 use crate::settings::TierSettings;
@@ -33,8 +36,6 @@ const PENDING_SUMMARIES_MAX: usize = 200_000;
 const SAMPLE_BYTES_MAX: usize = 160 << 20;
 /// A file is written anew so long after its span was over, ns.
 const SETTLE_AFTER: i64 = 600_000_000_000;
-/// Late windows that are computed anew at one time.
-const LATE_AT_ONCE: usize = 256;
 const LATE_MAX: usize = 65_536;
 const RANGES_MAX: usize = 1 << 16;
 
@@ -370,37 +371,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Commits windows to a tier, and notes what is to be merged of them.
-    fn put(
-        &mut self,
-        tier: usize,
-        windows: &BTreeMap<SeriesNumber, BTreeMap<UtcNanos, Window>>,
-        ranges: &BTreeMap<usize, RangeSet>,
-        kept: Statistics,
-        now: Arrival,
-    ) -> Result<(), TierError> {
-        let owned: Vec<Owned<'_>> = windows
-            .iter()
-            .map(|(&series, windows)| {
-                Owned::new(self.open.key(series), self.open.schema(series), windows)
-            })
-            .collect();
-        let note = self.note(ranges);
-        commit_owned(&mut self.folders[tier], &owned, &note, kept)?;
-        self.counters.windows += windows.values().map(|it| it.len() as u64).sum::<u64>();
-        if let Some(next) = self.folders.get(tier + 1) {
-            let resolution = next.settings().resolution;
-            for (&series, windows) in windows {
-                let digest = self.open.key(series).digest();
-                for &start in windows.keys() {
-                    let name = (digest, resolution.start(start));
-                    self.coarse[tier].entry(name).or_insert(now);
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn note(&self, ranges: &BTreeMap<usize, RangeSet>) -> Note {
         let mut out = Writer::new();
         out.varint(ranges.len() as u64);
@@ -409,192 +379,6 @@ impl Engine {
             ranges.write(&mut out);
         }
         out.into_bytes()
-    }
-
-    /// Computes some of the late windows anew. Gives how many.
-    fn correct(&mut self, reader: &mut Reader, now: Arrival) -> Result<usize, TierError> {
-        // Of a series that was not seen since the start: as soon as it is.
-        let is_known = |(name, _): &(&Name, _)| self.series.contains_key(&name.0);
-        let names = self.late.iter().filter(is_known).take(LATE_AT_ONCE);
-        let late: Vec<(Name, RangeSet)> = names.map(|(name, late)| (*name, late.clone())).collect();
-        let count = late.len();
-        for ((digest, start), late) in late {
-            let Some(&series) = self.series.get(&digest) else {
-                continue;
-            };
-            let lane = self.open.lane(series);
-            let key = self.open.key(series).clone();
-            let mut wanted = late.clone();
-            let lane_name = self.lanes[lane].name.clone();
-            for note in self.folders[0].notes_of(&key, start)? {
-                if let Some(ranges) = ranges_of(&note, &lane_name) {
-                    wanted.union(&ranges);
-                }
-            }
-            let window = match self.collect(reader, lane, series, start, &wanted)? {
-                Some(samples) => self.summary_of(series, &samples),
-                None => {
-                    self.counters.merged += 1;
-                    let only = start..UtcNanos(start.0.saturating_add(1));
-                    let before = self.folders[0].windows(&key, only)?.remove(&start);
-                    let samples = self.collect_there(reader, lane, series, start, &late)?;
-                    let added = self.summary_of(series, &samples);
-                    merged(before, added)
-                }
-            };
-            self.counters.corrected += 1;
-            let windows = [(series, [(start, window)].into())].into();
-            self.put(0, &windows, &[(lane, wanted)].into(), Statistics::ALL, now)?;
-            self.late.remove(&(digest, start));
-        }
-        Ok(count)
-    }
-
-    fn summary_of(&mut self, series: SeriesNumber, samples: &Samples) -> Window {
-        let mut summaries = Vec::new();
-        let shape = &self.open.key(series).shape.0;
-        samples.summarise(shape, &mut self.kernel, &mut Vec::new(), &mut summaries);
-        (samples.len() as u64, summaries)
-    }
-
-    /// The samples of one window out of some blocks; `None` where one of these is gone.
-    fn collect(
-        &mut self,
-        reader: &mut Reader,
-        lane: usize,
-        series: SeriesNumber,
-        start: UtcNanos,
-        blocks: &RangeSet,
-    ) -> Result<Option<Samples>, TierError> {
-        let (samples, is_whole) = self.collect_from(reader, lane, series, start, blocks)?;
-        Ok(is_whole.then_some(samples))
-    }
-
-    fn collect_there(
-        &mut self,
-        reader: &mut Reader,
-        lane: usize,
-        series: SeriesNumber,
-        start: UtcNanos,
-        blocks: &RangeSet,
-    ) -> Result<Samples, TierError> {
-        Ok(self.collect_from(reader, lane, series, start, blocks)?.0)
-    }
-
-    fn collect_from(
-        &mut self,
-        reader: &mut Reader,
-        lane: usize,
-        series: SeriesNumber,
-        start: UtcNanos,
-        blocks: &RangeSet,
-    ) -> Result<(Samples, bool), TierError> {
-        let name = self.lanes[lane].name.clone();
-        let resolution = self.resolution();
-        let (mut samples, mut is_whole) = (Samples::default(), true);
-        for range in blocks.iter() {
-            let mut next = Position(*range.start());
-            // The last of a range may not be written yet.
-            let last = Position(*range.end()).min(self.lanes[lane].read.next());
-            while next <= last {
-                let items = reader.read(&name, next, READ_BYTES)?;
-                if items.is_empty() {
-                    break;
-                }
-                for item in items {
-                    if last < next {
-                        break;
-                    }
-                    next = item.next();
-                    let Item::Block(_, sealed) = item else {
-                        is_whole = false;
-                        continue;
-                    };
-                    let Ok(block) = sealed.open() else {
-                        is_whole = false;
-                        continue;
-                    };
-                    let epoch = sealed.id().lane.epoch;
-                    for section in block.sections() {
-                        let end = resolution.end(start);
-                        if section.event_time_max() < start || end <= section.event_time_min() {
-                            continue;
-                        }
-                        let Some(stream) = self.streams.get(reader, epoch, section.stream())?
-                        else {
-                            continue;
-                        };
-                        let key = self.open.key(series);
-                        if stream.topic != key.topic || stream.schema.fingerprint() != key.schema {
-                            continue;
-                        }
-                        for record in section.records() {
-                            let time = record.stamps.event_time;
-                            let is_it = resolution.start(time) == start
-                                && record.stamps.instance == key.instance;
-                            if is_it
-                                && stream.measured.read(record.datum, &mut self.row).is_ok()
-                                && self.row.shape == key.shape
-                            {
-                                samples.push(time, &self.row.values, &key.shape.0);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Ok((samples, is_whole))
-    }
-
-    /// Merges the windows of a coarser tier that have had their time.
-    fn coarsen(&mut self, tier: usize, now: Arrival, all: bool) -> Result<(), TierError> {
-        let resolution = self.folders[tier].settings().resolution;
-        let finer = self.folders[tier - 1].settings().resolution;
-        let wait = resolution.nanos() + finer.nanos() + 2 * GRACE;
-        let waiting = &self.coarse[tier - 1];
-        let is_due = |since: &Arrival| all || now.since(*since).is_none_or(|since| wait <= since);
-        let due: Vec<Name> = waiting
-            .iter()
-            .filter(|(_, since)| is_due(since))
-            .map(|(name, _)| *name)
-            .collect();
-        let mut by_start: BTreeMap<UtcNanos, BTreeSet<u64>> = BTreeMap::new();
-        for &(series, start) in &due {
-            by_start.entry(start).or_default().insert(series);
-        }
-        for (start, wanted) in by_start {
-            let times = start..resolution.end(start);
-            let (finer, coarser) = self.folders.split_at_mut(tier);
-            let (Some(finer), Some(coarser)) = (finer.last(), coarser.first_mut()) else {
-                continue;
-            };
-            let mut made: Vec<(SeriesKey, Schema, BTreeMap<UtcNanos, Window>)> = Vec::new();
-            let is_wanted = |series: &SeriesKey| wanted.contains(&series.digest());
-            finer.each_series(times, is_wanted, |series, schema, windows| {
-                if let Some(window) = merge(&windows) {
-                    made.push((series.clone(), schema.clone(), [(start, window)].into()));
-                }
-            })?;
-            let owned: Vec<_> = made
-                .iter()
-                .map(|(key, schema, windows)| Owned::new(key, schema, windows))
-                .collect();
-            if !owned.is_empty() {
-                commit_owned(coarser, &owned, &Note::new(), Statistics::WITHOUT_QUARTILES)?;
-                self.counters.windows += owned.len() as u64;
-            }
-            if let Some(next) = self.folders.get(tier + 1) {
-                let resolution = next.settings().resolution;
-                for (key, _, _) in &made {
-                    let name = (key.digest(), resolution.start(start));
-                    self.coarse[tier].entry(name).or_insert(now);
-                }
-            }
-        }
-        for name in due {
-            self.coarse[tier - 1].remove(&name);
-        }
-        Ok(())
     }
 
     fn save(&self) -> Result<(), TierError> {
@@ -641,66 +425,6 @@ impl Engine {
         }
         Ok(())
     }
-}
-
-fn merged(before: Option<Window>, added: Window) -> Window {
-    match before {
-        None => added,
-        Some(before) => {
-            let both: BTreeMap<_, _> = [(UtcNanos(0), before), (UtcNanos(1), added)].into();
-            merge(&both).unwrap_or_default()
-        }
-    }
-}
-
-/// A run with what it is made of.
-struct Owned<'a> {
-    key: &'a SeriesKey,
-    schema: &'a Schema,
-    starts: Vec<UtcNanos>,
-    rows: Vec<u64>,
-    summaries: Vec<Summary>,
-}
-
-impl<'a> Owned<'a> {
-    fn new(key: &'a SeriesKey, schema: &'a Schema, windows: &BTreeMap<UtcNanos, Window>) -> Self {
-        let channels = key.shape.channels();
-        let of_channel = |channel: usize| {
-            windows
-                .values()
-                .map(move |(_, summaries)| summaries[channel])
-        };
-        Self {
-            key,
-            schema,
-            starts: windows.keys().copied().collect(),
-            rows: windows.values().map(|(rows, _)| *rows).collect(),
-            summaries: (0..channels).flat_map(of_channel).collect(),
-        }
-    }
-}
-
-impl Owned<'_> {
-    fn run(&self, kept: Statistics) -> Run<'_> {
-        Run {
-            series: self.key,
-            schema: self.schema,
-            starts: &self.starts,
-            rows: &self.rows,
-            summaries: &self.summaries,
-            kept,
-        }
-    }
-}
-
-fn commit_owned(
-    folder: &mut TierFolder,
-    owned: &[Owned<'_>],
-    note: &Note,
-    kept: Statistics,
-) -> Result<(), StoreError> {
-    let runs: Vec<_> = owned.iter().map(|one| one.run(kept)).collect();
-    folder.commit(&runs, note)
 }
 
 /// The blocks of a lane that a note names.
