@@ -44,6 +44,13 @@ impl TierMaker {
                 error = &error as &dyn std::error::Error,
                 "The tiers do not come on; tried again"
             );
+            match error.set_aside(&self.folder) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, "A damaged file of a tier cannot be set aside")
+                }
+            }
             self.stop.wait_timeout(RETRY);
         }
     }

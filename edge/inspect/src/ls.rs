@@ -12,6 +12,7 @@ use efd_shared_store::{Acked, LaneName, ReadOnlyStore, SegmentInfo};
 use crate::open::open;
 use crate::outcome::{Exit, InspectError};
 use crate::screen::Screen;
+use crate::tiers;
 
 /// Lists the buffer at `path`: tables, or one JSON object where `json`.
 pub fn ls(
@@ -47,6 +48,7 @@ pub fn ls(
         writeln!(screen.out)?;
     } else {
         listing.write_tables(&mut screen.out)?;
+        tiers::list_below(path, screen)?;
     }
     Ok(screen.end()?)
 }

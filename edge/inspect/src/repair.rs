@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use efd_shared_store::database::{Disk, with_suffix};
 use efd_shared_store::{Depth, Options, ReadOnlyStore, Severity, Store};
 
 use crate::fresh;
@@ -18,6 +19,7 @@ use crate::open::open;
 use crate::outcome::{Exit, InspectError};
 use crate::screen::Screen;
 use crate::table::size;
+use crate::tiers;
 use copy::Copying;
 use report::{Lost, Report, Sum};
 
@@ -109,7 +111,47 @@ fn make(
     let (mut target, _) = Store::open(making, options)?;
     Copying::new(source, &mut target, &mut report, screen)?.run()?;
     target.close()?;
+    copy_tiers(path, making, &mut report, screen)?;
     report.finish(path)
+}
+
+/// Files of tiers that are whole, with their WAL. How far their making came is found out anew by the edge.
+fn copy_tiers(
+    from: &Path,
+    making: &Path,
+    report: &mut Report,
+    screen: &mut Screen<impl Write, impl Write>,
+) -> Result<(), InspectError> {
+    for (tier, file) in tiers::held(from)? {
+        let mut found = Vec::new();
+        let looked = efd_shared_tiers::verify(&file, &Disk::default(), |what| found.push(what));
+        if let Err(error) = looked {
+            found.push(error.to_string());
+        }
+        if let Some(what) = found.first() {
+            let said = format!("{} is left out: {what}", file.display());
+            screen.damaged(&said)?;
+            report.lost(&Lost::File(said))?;
+            continue;
+        }
+        let folder = making.join("tiers").join(tier);
+        let copy = || -> std::io::Result<()> {
+            fs::create_dir_all(&folder)?;
+            for source in [file.clone(), with_suffix(&file, "-wal")] {
+                if source.exists() {
+                    let target = folder.join(source.file_name().unwrap_or_default());
+                    fs::copy(&source, &target)?;
+                    fs::File::open(&target)?.sync_all()?;
+                }
+            }
+            fs::File::open(&folder)?.sync_all()
+        };
+        copy().map_err(|source| InspectError::Export {
+            path: folder.clone(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 /// Reads back what was written.
@@ -151,8 +193,11 @@ fn check(making: &Path, screen: &mut Screen<impl Write, impl Write>) -> Result<(
 
 /// Gives everything its name; `segments`, without which it is no store, last.
 fn settle(making: &Path, to: &Path) -> Result<(), InspectError> {
-    for name in [REPORT, "meta.db", "segments"] {
+    for name in [REPORT, "meta.db", "tiers", "segments"] {
         let from = making.join(name);
+        if name == "tiers" && !from.exists() {
+            continue;
+        }
         let renamed = fs::rename(&from, to.join(name));
         renamed.map_err(|source| InspectError::Export { path: from, source })?;
     }

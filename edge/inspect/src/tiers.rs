@@ -42,15 +42,7 @@ pub fn tiers(
     json: bool,
     screen: &mut Screen<impl Write, impl Write>,
 ) -> Result<Exit, InspectError> {
-    let root = path.join("tiers");
-    let mut all = BTreeMap::new();
-    for folder in entries(&root)? {
-        if folder.is_dir() {
-            let name = folder.file_name().unwrap_or_default();
-            let name = name.to_string_lossy().into_owned();
-            all.insert(name, files(&folder, screen)?);
-        }
-    }
+    let all = open_all(path, screen)?;
     match &wanted.tier {
         None => list(&all, json, screen)?,
         Some(name) => {
@@ -73,6 +65,34 @@ pub fn tiers(
     Ok(screen.end()?)
 }
 
+/// For `ls`: behind its own tables, where there are tiers.
+pub(crate) fn list_below(
+    path: &Path,
+    screen: &mut Screen<impl Write, impl Write>,
+) -> Result<(), InspectError> {
+    if !path.join("tiers").is_dir() {
+        return Ok(());
+    }
+    let all = open_all(path, screen)?;
+    writeln!(screen.out)?;
+    list(&all, false, screen)
+}
+
+fn open_all(
+    path: &Path,
+    screen: &mut Screen<impl Write, impl Write>,
+) -> Result<BTreeMap<String, Vec<Held>>, InspectError> {
+    let mut all = BTreeMap::new();
+    for folder in entries(&path.join("tiers"))? {
+        if folder.is_dir() {
+            let name = folder.file_name().unwrap_or_default();
+            let name = name.to_string_lossy().into_owned();
+            all.insert(name, files(&folder, screen)?);
+        }
+    }
+    Ok(all)
+}
+
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, InspectError> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(folder)?;
@@ -80,6 +100,25 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, InspectError> {
     };
     let mut all = list().map_err(file("list", folder))?;
     all.sort();
+    Ok(all)
+}
+
+/// The files of all tiers of a buffer, by the name of the tier; empty where there are none.
+pub(crate) fn held(root: &Path) -> Result<Vec<(String, PathBuf)>, InspectError> {
+    let mut all = Vec::new();
+    let tiers = root.join("tiers");
+    if !tiers.is_dir() {
+        return Ok(all);
+    }
+    for folder in entries(&tiers)? {
+        if folder.is_dir() {
+            let name = folder.file_name().unwrap_or_default();
+            let name = name.to_string_lossy().into_owned();
+            let files = entries(&folder)?.into_iter();
+            let files = files.filter(|path| path.extension().is_some_and(|it| it == "db"));
+            all.extend(files.map(|path| (name.clone(), path)));
+        }
+    }
     Ok(all)
 }
 

@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use efd_shared_store::database::Disk;
 use efd_shared_store::{Depth, Finding, Progress, Severity, Subject};
 use serde_json::json;
 
 use crate::outcome::{Exit, InspectError};
 use crate::screen::{Screen, printable};
 use crate::table::size;
+use crate::tiers;
 
 /// Between two lines of progress: bytes, as no clock is at hand.
 const PROGRESS_BYTES: u64 = 16 << 20;
@@ -35,7 +37,8 @@ pub fn verify(
         |finding| shared.borrow_mut().finding(&finding),
         |progress| shared.borrow_mut().progress(progress),
     )?;
-    let verifying = shared.into_inner();
+    let mut verifying = shared.into_inner();
+    let tiers = verifying.tiers(path)?;
     if let Some(error) = verifying.failed {
         return Err(error.into());
     }
@@ -57,6 +60,7 @@ pub fn verify(
         let summary = json!({
             "intact": damage == 0, "damage": damage, "notes": notes,
             "deep": depth == Depth::Content, "segments": segments, "blocks": blocks, "records": records, "bytes": bytes,
+            "tier_files": tiers,
         });
         writeln!(screen.out, "{summary}")?;
     } else {
@@ -72,7 +76,11 @@ pub fn verify(
         };
         writeln!(
             screen.out,
-            "{verdict}: {segments} segments, {blocks} blocks, {records} records, {size} checked{how}"
+            "{verdict}: {segments} segments, {blocks} blocks, {records} records, {size} checked{how}{}",
+            match tiers {
+                0 => String::new(),
+                files => format!("; {files} files of tiers"),
+            }
         )?;
     }
     Ok(screen.end()?)
@@ -117,6 +125,29 @@ impl<O: Write, E: Write> Verifying<'_, O, E> {
             }
         });
         self.goes_on(written)
+    }
+
+    /// Statistics are small: read whole. Gives how many files there are.
+    fn tiers(&mut self, root: &Path) -> Result<usize, InspectError> {
+        let files = tiers::held(root)?;
+        for (_, path) in &files {
+            let mut all = Vec::new();
+            let looked = efd_shared_tiers::verify(path, &Disk::default(), |what| all.push(what));
+            if let Err(error) = looked {
+                all.push(error.to_string());
+            }
+            for what in all {
+                let goes_on = self.finding(&Finding {
+                    severity: Severity::Damage,
+                    subject: Subject::File(path.clone()),
+                    what,
+                });
+                if !goes_on {
+                    return Ok(files.len());
+                }
+            }
+        }
+        Ok(files.len())
     }
 
     fn progress(&mut self, progress: Progress) -> bool {

@@ -12,7 +12,7 @@ use efd_shared_model::bytes::{Reader as ByteReader, Writer};
 use efd_shared_model::clock::ClockSource;
 use efd_shared_model::{ClockState, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_stats::{Kernel, Resolution};
-use efd_shared_store::database::Disk;
+use efd_shared_store::database::{Disk, with_suffix};
 use efd_shared_store::{Item, LANE_NAME_CHARS_MAX, LaneName, Position, Reader, StoreError};
 use efd_shared_tiers::{Note, Row, Statistics};
 
@@ -51,6 +51,34 @@ pub enum TierError {
     },
 }
 
+impl TierError {
+    /// A damaged file of a tier is put where nobody reads it and nobody deletes it, so that the others come on; what it had
+    /// is lost for the tier. False if it is not that.
+    pub fn set_aside(&self, root: &Path) -> io::Result<bool> {
+        let Self::Store(StoreError::Damaged { path, .. }) = self else {
+            return Ok(false);
+        };
+        if !path.starts_with(root.join("tiers")) {
+            return Ok(false);
+        }
+        for suffix in ["-wal", ""] {
+            let from = with_suffix(path, suffix);
+            if from.exists() {
+                fs::rename(&from, with_suffix(&with_suffix(path, ".damaged"), suffix))?;
+            }
+        }
+        unlink(&with_suffix(path, "-shm"))?;
+        Ok(true)
+    }
+}
+
+fn unlink(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// What was done since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -82,6 +110,9 @@ pub struct Engine {
     streams: Streams,
     /// By the digest of its key.
     series: HashMap<u64, SeriesNumber>,
+    /// Windows that the files had at the start: the newest of each series, and of those that are not in it.
+    newest: BTreeMap<u64, UtcNanos>,
+    newest_of_others: Option<UtcNanos>,
     open: OpenWindows,
     /// Windows that were open when it was stopped: what came for them before is taken again.
     resumed: BTreeSet<Name>,
@@ -129,6 +160,10 @@ impl Engine {
             Some(state) => state,
             None => from_notes(folders.first())?,
         };
+        let (newest, newest_of_others) = match folders.first() {
+            Some(finest) => finest.newest()?,
+            None => Default::default(),
+        };
         let now = Arrival::from(&ClockState::default());
         let mut coarse: Vec<BTreeMap<Name, Arrival>> = state
             .coarse
@@ -148,6 +183,8 @@ impl Engine {
             lanes: state.lanes.into_iter().map(lane).collect(),
             streams: Streams::default(),
             series: HashMap::new(),
+            newest,
+            newest_of_others,
             open: OpenWindows::new(resolution, GRACE),
             resumed: state.open,
             pending: BTreeMap::new(),
@@ -220,8 +257,10 @@ impl Engine {
         let every = windows.min(COMMIT_WITHIN);
         let is_time = arrived.since(last).is_none_or(|since| every <= since);
         if is_time || PENDING_SUMMARIES_MAX < self.pending_summaries {
+            // Makes room, perhaps for what is committed.
+            self.remove_old(&clock)?;
             self.commit(reader, arrived, false)?;
-            self.maintain(&clock)?;
+            self.settle(clock.utc)?;
         }
         Ok(is_more)
     }
@@ -273,13 +312,15 @@ impl Engine {
                 let known = stream.series_of(record.stamps.instance, &self.row.shape);
                 let series = match known {
                     Known::Series(series) => series,
-                    Known::TooManyShapes => {
+                    Known::Unfit => {
                         self.counters.unfit += 1;
                         continue;
                     }
                     Known::New(key) => {
                         let digest = key.digest();
-                        let add = || self.open.add_series(key, stream.schema.clone(), lane);
+                        let newest = self.newest.get(&digest).copied().or(self.newest_of_others);
+                        let schema = stream.schema.clone();
+                        let add = || self.open.add_series(key, schema, lane, newest);
                         let series = *self.series.entry(digest).or_insert_with(add);
                         stream.add(record.stamps.instance, self.row.shape.clone(), series);
                         series
@@ -307,7 +348,9 @@ impl Engine {
                     .pending
                     .get(&series)
                     .is_some_and(|it| it.contains_key(&start));
-                let is_closed = is_pending || !self.folders[0].notes_of(key, start)?.is_empty();
+                let is_closed = self.late.contains_key(&(key.digest(), start))
+                    || is_pending
+                    || !self.folders[0].notes_of(key, start)?.is_empty();
                 if !is_closed {
                     self.open.begin(series, start, arrived, position);
                     self.open.push(series, time, values, arrived, position);
@@ -414,13 +457,18 @@ impl Engine {
         })
     }
 
-    /// Retention, and one file that is over written anew. By a clock that nobody sets nothing leaves for its age: a
-    /// machine that wakes in another century keeps its year.
-    fn maintain(&mut self, clock: &ClockState) -> Result<(), TierError> {
-        let now = clock.utc;
+    /// By a clock that nobody sets nothing leaves for its age: a machine that wakes in another century keeps its year.
+    fn remove_old(&mut self, clock: &ClockState) -> Result<(), TierError> {
         let is_right = clock.source != ClockSource::Undisciplined;
         for folder in &mut self.folders {
-            folder.remove_old(is_right.then_some(now))?;
+            folder.remove_old(is_right.then_some(clock.utc))?;
+        }
+        Ok(())
+    }
+
+    /// Writes one file of each tier anew that is over.
+    fn settle(&mut self, now: UtcNanos) -> Result<(), TierError> {
+        for folder in &mut self.folders {
             folder.settle_one(UtcNanos(now.0.saturating_sub(SETTLE_AFTER)))?;
         }
         Ok(())

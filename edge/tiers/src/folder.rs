@@ -36,6 +36,9 @@ struct Held {
     is_settled: bool,
 }
 
+/// After a commit the WAL is copied when it is larger.
+const WAL_BYTES: u64 = 4 << 20;
+
 /// What there is of a tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holding {
@@ -105,8 +108,12 @@ impl TierFolder {
         }
         for (span, parts) in by_file.values() {
             let runs: Vec<_> = parts.iter().map(Part::run).collect();
-            self.writer(*span)?.commit(&runs, note)?;
             let path = self.path_of(span.begin);
+            let writer = self.writer(*span)?;
+            writer.commit(&runs, note)?;
+            if WAL_BYTES < file_bytes(&with_suffix(&path, "-wal")) {
+                writer.maintain()?;
+            }
             let bytes = bytes_of(&path);
             let new = || Held {
                 path,
@@ -174,6 +181,26 @@ impl TierFolder {
             Some(held) => TierReader::open(&held.path, &self.disk)?.notes(),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The start of the newest window of each series, by its digest, out of the two newest files; and of the windows of all
+    /// other series no one begins after the other time.
+    pub fn newest(&self) -> Result<(BTreeMap<u64, UtcNanos>, Option<UtcNanos>), StoreError> {
+        const FILES: usize = 2;
+        let mut all: BTreeMap<u64, UtcNanos> = BTreeMap::new();
+        let mut others = None;
+        for (begin, held) in self.files.iter().rev().take(FILES) {
+            let reader = TierReader::open(&held.path, &self.disk)?;
+            let newest = reader.newest()?;
+            for series in reader.series()? {
+                if let Some(&start) = newest.get(&series.id) {
+                    let known = all.entry(series.key.digest()).or_insert(start);
+                    *known = start.max(*known);
+                }
+            }
+            others = Some(begin.saturating_sub(1));
+        }
+        Ok((all, others))
     }
 
     /// Every wanted series that has windows which begin in `times`, with these.

@@ -14,7 +14,7 @@
 //! - A sample for a window that is closed is late: the window is computed anew from the buffer's blocks. Where those are
 //!   gone, the late samples are merged into what is there, and the quartiles, which need all samples, are given up.
 //! - A coarser window is merged from the finer ones, and again whenever one of those changes.
-//! - After a crash it goes on with the block before the oldest open window. What was committed is computed again and is
+//! - After a crash it goes on with the first block of the oldest open window. What was committed is computed again and is
 //!   the same.
 
 pub mod coarse;

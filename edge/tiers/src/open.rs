@@ -86,13 +86,20 @@ impl OpenWindows {
         }
     }
 
-    pub fn add_series(&mut self, key: SeriesKey, schema: Schema, lane: usize) -> SeriesNumber {
+    /// `closed_last`: no window after it was ever closed; `None` if that is not known.
+    pub fn add_series(
+        &mut self,
+        key: SeriesKey,
+        schema: Schema,
+        lane: usize,
+        closed_last: Option<UtcNanos>,
+    ) -> SeriesNumber {
         self.series.push(Known {
             key,
             schema,
             lane,
             open: BTreeMap::new(),
-            closed_last: None,
+            closed_last,
         });
         SeriesNumber(self.series.len() - 1)
     }
@@ -217,7 +224,7 @@ mod tests {
             schema: schema.fingerprint(),
             shape: Shape(vec![1]),
         };
-        let series = windows.add_series(key, schema, 0);
+        let series = windows.add_series(key, schema, 0, None);
         (windows, series)
     }
 

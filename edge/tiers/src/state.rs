@@ -1,6 +1,6 @@
 //! How far the tiers came: one small file, replaced as a whole at each commit.
 //!
-//! Lost or damaged it costs work, not windows: see [`crate::engine::Engine::open`].
+//! Lost or damaged, most of it is found out anew from the last commits: see [`crate::engine::Engine::open`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use efd_shared_avro::RecordSchema;
 use efd_shared_model::{EpochId, Schema, StreamDeclaration, StreamNumber, TopicKind};
 use efd_shared_store::{Reader, StoreError};
-use efd_shared_tiers::{Measured, SeriesKey, Shape};
+use efd_shared_tiers::{CHANNELS_MAX, Measured, SeriesKey, Shape, TOPIC_BYTES_MAX};
 
 use crate::open::SeriesNumber;
 
@@ -29,7 +29,8 @@ pub(crate) struct Stream {
 pub(crate) enum Known {
     Series(SeriesNumber),
     New(SeriesKey),
-    TooManyShapes,
+    /// Too many shapes or channels, or too long a name.
+    Unfit,
 }
 
 impl Stream {
@@ -37,7 +38,9 @@ impl Stream {
         let shapes = self.series.get(&instance).map_or(&[][..], Vec::as_slice);
         match shapes.iter().find(|(known, _)| known == shape) {
             Some((_, series)) => Known::Series(*series),
-            None if SHAPES_MAX <= shapes.len() => Known::TooManyShapes,
+            None if SHAPES_MAX <= shapes.len() => Known::Unfit,
+            None if CHANNELS_MAX < shape.channels() => Known::Unfit,
+            None if TOPIC_BYTES_MAX < self.topic.len() => Known::Unfit,
             None => Known::New(SeriesKey {
                 topic: self.topic.clone(),
                 instance,
@@ -90,7 +93,12 @@ impl Streams {
             }
             self.epochs.push(epoch);
         }
-        for declaration in reader.streams(epoch)? {
+        let declared = match reader.streams(epoch) {
+            // Lost with `meta.db` and the segment that had it: its blocks have no part in the tiers.
+            Err(StoreError::NoEpoch(_)) => Vec::new(),
+            declared => declared?,
+        };
+        for declaration in declared {
             let name = (epoch, declaration.number);
             if let Entry::Vacant(place) = self.known.entry(name) {
                 place.insert(stream(reader, declaration)?);

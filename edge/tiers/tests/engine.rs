@@ -344,7 +344,7 @@ fn and_so_they_are_after_crashes() {
 }
 
 #[test]
-fn a_tier_that_comes_later_is_made_of_what_is_there() {
+fn tiers_that_come_later_are_made_of_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let mut world = World::new(root, 9);
@@ -358,4 +358,59 @@ fn a_tier_that_comes_later_is_made_of_what_is_there() {
     let fine = world.expected(10);
     assert_same(&found(root, "10s"), &fine);
     assert_same(&found(root, "1min"), &merged(&fine, 60));
+}
+
+/// A file that is cut or filled with rubbish is put aside; the tier comes on, and the other files are as they were.
+#[test]
+fn a_damaged_file_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let mut world = World::new(root, 11);
+    let tiers = settings(&[10]);
+    let mut engine = Engine::open(root, &tiers, &Disk::default()).unwrap();
+    let mut reader = world.store.reader();
+    for _ in 0..300 {
+        world.block();
+    }
+    while engine.step(&mut reader, &world.clock()).unwrap() {}
+    engine.stop(&mut reader, &world.clock()).unwrap();
+    let file = || {
+        let entries = std::fs::read_dir(root.join("tiers/10s")).unwrap();
+        let mut paths = entries.map(|entry| entry.unwrap().path());
+        paths.find(|path| path.extension().is_some_and(|it| it == "db"))
+    };
+    let bytes = std::fs::read(file().unwrap()).unwrap();
+    std::fs::write(file().unwrap(), &bytes[..bytes.len() / 2]).unwrap();
+    for _ in 0..200 {
+        world.block();
+    }
+    let mut aside = 0;
+    for _ in 0..5 {
+        let worked = Engine::open(root, &tiers, &Disk::default()).and_then(|mut engine| {
+            while engine.step(&mut reader, &world.clock())? {}
+            engine.flush(&mut reader, &world.clock())
+        });
+        match worked {
+            Ok(()) => break,
+            Err(error) => {
+                assert!(error.set_aside(root).unwrap(), "{error}");
+                aside += 1;
+            }
+        }
+    }
+    assert_eq!(aside, 1);
+    let left = std::fs::read_dir(root.join("tiers/10s")).unwrap();
+    let names: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    let is_aside = |name: &&std::ffi::OsString| name.to_str().unwrap().ends_with(".damaged");
+    assert_eq!(names.iter().filter(is_aside).count(), 1, "{names:?}");
+    // What came after is there, as it should be.
+    let (found, expected) = (found(root, "10s"), world.expected(10));
+    for (name, windows) in &found {
+        let (start, window) = windows.last_key_value().unwrap();
+        assert_eq!(
+            format!("{:?}", expected[name][start]),
+            format!("{window:?}")
+        );
+    }
+    assert!(!found.is_empty());
 }

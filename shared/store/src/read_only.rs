@@ -225,7 +225,12 @@ impl Looking<'_> {
             };
             for &id in wals.difference(&ids) {
                 let lane = lane.clone();
-                let path = disk::with_suffix(&path(&SegmentKey { lane, id }), "-wal");
+                let database = path(&SegmentKey { lane, id });
+                let path = disk::with_suffix(&database, "-wal");
+                // A live writer makes the database first and removes it last: it came, or both went, between two looks.
+                if database.exists() || !path.exists() {
+                    continue;
+                }
                 let reason = "its database is missing: what was committed to it is lost".into();
                 self.seen.notices.push(Notice::Damaged { path, reason });
             }

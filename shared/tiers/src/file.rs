@@ -33,6 +33,8 @@ CREATE TABLE rows (key INTEGER PRIMARY KEY, piece BLOB NOT NULL) STRICT;
 CREATE TABLE settled (key INTEGER PRIMARY KEY, piece BLOB NOT NULL) STRICT;
 ";
 
+/// Of a topic's name.
+pub const TOPIC_BYTES_MAX: usize = 1 << 10;
 /// Series of a file, each at most once.
 const SERIES_MAX: usize = 1 << 20;
 const PIECES_MAX: usize = CHANNELS_MAX / piece::CHANNELS_MAX;
@@ -99,7 +101,6 @@ impl SeriesKey {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, efd_shared_model::bytes::ByteError> {
-        const TOPIC_BYTES_MAX: usize = 1 << 10;
         let mut reader = Reader::new(bytes);
         let topic = reader.text("topic", TOPIC_BYTES_MAX)?.to_owned();
         let has_instance = reader.u8()? != 0;
@@ -404,6 +405,43 @@ impl TierReader {
             .map_err(sql("read", &self.path))
     }
 
+    /// The start of the newest window of each series.
+    pub fn newest(&self) -> Result<BTreeMap<u32, UtcNanos>, StoreError> {
+        let read = || -> rusqlite::Result<BTreeMap<u32, UtcNanos>> {
+            let mut all = BTreeMap::new();
+            // Of each series the first piece, or the first channel.
+            let firsts = [
+                (
+                    "SELECT key, piece FROM rows WHERE key & 4095 = 0",
+                    12,
+                    0xf_ffff,
+                ),
+                (
+                    "SELECT key, piece FROM settled WHERE key & 4294967295 = 0",
+                    32,
+                    u64::MAX,
+                ),
+            ];
+            for (text, shift, mask) in firsts {
+                let mut statement = self.connection.prepare_cached(text)?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    let key = row.get::<_, i64>(0)? as u64;
+                    let piece = Piece::decode(row.get_ref(1)?.as_blob()?, key, Statistics::NONE);
+                    let piece = piece.map_err(wrong_value)?;
+                    if let Some(&last) = piece.windows.last() {
+                        let newest = all
+                            .entry((key >> shift & mask) as u32)
+                            .or_insert(UtcNanos(i64::MIN));
+                        *newest = self.span.start(last).max(*newest);
+                    }
+                }
+            }
+            Ok(all)
+        };
+        read().map_err(sql("read windows", &self.path))
+    }
+
     /// The notes of the commits that this window came with, the newest last; empty if it is not there.
     pub fn notes_of(&self, series: &Series, start: UtcNanos) -> Result<Vec<Note>, StoreError> {
         let Some(window) = self.span.window(start) else {
@@ -491,10 +529,17 @@ impl TierReader {
                     .iter()
                     .map(|piece| (piece, 0))
                     .chain(rows.iter().map(|piece| (piece, channel - first)));
+                let channel_number = channel;
                 for (window, (piece, channel, index)) in newest(sources) {
                     let start = self.span.start(window);
                     if times.contains(&start) {
                         let (rows, summaries) = all.entry(start).or_default();
+                        if summaries.len() != channel_number {
+                            return Err(StoreError::Damaged {
+                                path: self.path.clone(),
+                                reason: format!("{start} of {} lacks channels", series.key.topic),
+                            });
+                        }
                         *rows = piece.rows[index];
                         summaries.push(piece.summary(channel, index));
                     }
@@ -522,7 +567,9 @@ impl TierReader {
         wanted: Statistics,
     ) -> Result<Vec<(u32, Piece)>, StoreError> {
         let read = || -> rusqlite::Result<_> {
-            let first = "SELECT min(key) >> 32, max(key) >> 32 FROM rows";
+            // Each by itself is a look at one end.
+            let first =
+                "SELECT (SELECT min(key) FROM rows) >> 32, (SELECT max(key) FROM rows) >> 32";
             let [first, last]: [Option<u32>; 2] = self
                 .connection
                 .prepare_cached(first)?

@@ -10,7 +10,7 @@
 //! Invariants:
 //! - A window is committed as a whole, or not at all; the one committed last is the one that is read.
 //! - Every value read has passed a checksum that covers where it was found.
-//! - The memory for one window of one series bounds that of everything here, however long a span is.
+//! - Memory is bounded by the windows of one series in one file.
 
 mod channels;
 mod collect;
@@ -19,10 +19,12 @@ mod file;
 mod piece;
 mod settle;
 mod statistic;
+mod verify;
 
 pub use channels::{CHANNELS_MAX, Channel, Measured, Row, Shape};
 pub use collect::Samples;
-pub use file::{Found, Note, Run, Series, SeriesKey, Span, TierFile, TierReader};
+pub use file::{Found, Note, Run, Series, SeriesKey, Span, TOPIC_BYTES_MAX, TierFile, TierReader};
 pub use piece::PieceError;
 pub use settle::settle;
 pub use statistic::{Statistic, Statistics};
+pub use verify::{Verified, verify};

@@ -23,5 +23,6 @@ mod misplaced;
 mod parcel;
 mod python;
 mod repair;
+mod tiers;
 mod watch;
 mod world;

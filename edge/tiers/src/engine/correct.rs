@@ -103,7 +103,8 @@ impl Engine {
         for range in blocks.iter() {
             let mut next = Position(*range.start());
             // The last of a range may not be written yet.
-            let last = Position(*range.end()).min(self.lanes[lane].read.next());
+            let last = Position(*range.end())
+                .min(self.lanes[lane].read.max(self.lanes[lane].known).next());
             while next <= last {
                 let items = reader.read(&name, next, READ_BYTES)?;
                 if items.is_empty() {
@@ -159,8 +160,16 @@ fn merged(before: Option<Window>, added: Window) -> Window {
     match before {
         None => added,
         Some(before) => {
+            let known = before.1.clone();
             let both: BTreeMap<_, _> = [(UtcNanos(0), before), (UtcNanos(1), added)].into();
-            merge(&both).unwrap_or_default()
+            let mut window = merge(&both).unwrap_or_default();
+            // Late is not later: where in the window they were is not told.
+            for (summary, known) in window.1.iter_mut().zip(known) {
+                if known.count > 0 {
+                    (summary.first, summary.last) = (known.first, known.last);
+                }
+            }
+            window
         }
     }
 }

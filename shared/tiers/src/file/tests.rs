@@ -219,3 +219,59 @@ fn a_window_outside_of_the_span_is_refused_and_nothing_stays() {
     assert_eq!(reader.series().unwrap(), []);
     assert_eq!(reader.notes().unwrap(), Vec::<Note>::new());
 }
+
+/// A flipped bit is found, or changes nothing that is read.
+#[test]
+fn flipped_bits_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tier.db");
+    let disk = Disk::default();
+    let mut file = TierFile::open(&path, span(), &disk).unwrap();
+    let (series, schema) = (key(1), schema(1));
+    let starts: Vec<_> = (0..6).map(|window| span().start(window)).collect();
+    let channels = series.shape.channels();
+    let summaries: Vec<_> = (0..channels)
+        .flat_map(|channel| (0..6).map(move |window| summary(99, channel, window, false)))
+        .collect();
+    let run = Run {
+        series: &series,
+        schema: &schema,
+        starts: &starts,
+        rows: &[10; 6],
+        summaries: &summaries,
+        kept: Statistics::ALL,
+    };
+    file.commit(&[run], &vec![1, 2, 3]).unwrap();
+    file.close().unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let findings = || {
+        let mut findings = Vec::new();
+        match crate::verify(&path, &disk, |what| findings.push(what)) {
+            Ok(_) => {}
+            Err(error) => findings.push(error.to_string()),
+        }
+        findings
+    };
+    let all = || {
+        let reader = TierReader::open(&path, &disk).ok()?;
+        let series = reader.series().ok()?;
+        let windows = reader
+            .windows(series.first()?, span().begin..span().end)
+            .ok()?;
+        Some(text(&(reader.notes().ok()?, series, windows)))
+    };
+    assert_eq!(findings(), Vec::<String>::new());
+    let whole = all().unwrap();
+    let mut found = 0;
+    for at in (0..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &bad).unwrap();
+        let findings = findings();
+        found += usize::from(!findings.is_empty());
+        if findings.is_empty() {
+            assert_eq!(all().as_ref(), Some(&whole), "byte {at}");
+        }
+    }
+    assert!(found > 100, "{found}");
+}
