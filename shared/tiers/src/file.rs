@@ -24,7 +24,8 @@ use crate::statistic::Statistics;
 
 pub(crate) const TABLES: &str = "
 CREATE TABLE tier (
-    one INTEGER PRIMARY KEY CHECK (one = 1), resolution INTEGER NOT NULL, begins INTEGER NOT NULL, ends INTEGER NOT NULL
+    one INTEGER PRIMARY KEY CHECK (one = 1), resolution INTEGER NOT NULL, begins INTEGER NOT NULL, ends INTEGER NOT NULL,
+    sum INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE schemas (fingerprint BLOB NOT NULL UNIQUE, zstd BLOB NOT NULL) STRICT;
 CREATE TABLE series (id INTEGER PRIMARY KEY, declaration BLOB NOT NULL) STRICT;
@@ -61,6 +62,15 @@ pub struct Span {
 }
 
 impl Span {
+    /// As the file keeps it: XXH3, 64 bits, of the three numbers.
+    fn sum(&self) -> i64 {
+        let mut out = Writer::new();
+        out.i64(self.resolution.nanos());
+        out.i64(self.begin.0);
+        out.i64(self.end.0);
+        xxh3_64(out.as_bytes()) as i64
+    }
+
     /// The window that begins then, counted from the begin of the span.
     pub fn window(&self, start: UtcNanos) -> Option<u32> {
         let is_inside = self.begin <= start && start < self.end;
@@ -173,10 +183,11 @@ impl TierFile {
     pub fn open(path: &Path, span: Span, disk: &Disk) -> Result<Self, StoreError> {
         if !path.exists() {
             let row = format!(
-                "INSERT INTO tier VALUES (1, {}, {}, {});",
+                "INSERT INTO tier VALUES (1, {}, {}, {}, {});",
                 span.resolution.nanos(),
                 span.begin.0,
-                span.end.0
+                span.end.0,
+                span.sum()
             );
             disk.create(path, FileKind::Tier, &format!("{TABLES}{row}"))?;
         }
@@ -315,23 +326,28 @@ impl TierReader {
     }
 
     fn new(connection: Connection, path: &Path) -> Result<Self, StoreError> {
-        let row = |row: &rusqlite::Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?]);
-        let [resolution, begin, end] = connection
-            .query_row("SELECT resolution, begins, ends FROM tier", [], row)
+        let row =
+            |row: &rusqlite::Row<'_>| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]);
+        let [resolution, begin, end, sum] = connection
+            .query_row("SELECT resolution, begins, ends, sum FROM tier", [], row)
             .map_err(sql("read", path))?;
-        let resolution =
-            Resolution::from_nanos(resolution).map_err(|error| StoreError::Damaged {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            })?;
+        let damaged = |reason: String| StoreError::Damaged {
+            path: path.to_owned(),
+            reason,
+        };
+        let resolution = Resolution::from_nanos(resolution);
+        let span = Span {
+            resolution: resolution.map_err(|error| damaged(error.to_string()))?,
+            begin: UtcNanos(begin),
+            end: UtcNanos(end),
+        };
+        if span.sum() != sum {
+            return Err(damaged("the checksum of its span is wrong".into()));
+        }
         Ok(Self {
             connection,
             path: path.to_owned(),
-            span: Span {
-                resolution,
-                begin: UtcNanos(begin),
-                end: UtcNanos(end),
-            },
+            span,
         })
     }
 

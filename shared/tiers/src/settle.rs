@@ -51,7 +51,7 @@ pub fn settle(path: &Path, disk: &Disk) -> Result<bool, StoreError> {
 /// All but the windows. The ids of commits stay, so that those to come are larger.
 fn copy_others(reader: &TierReader, target: &Connection) -> rusqlite::Result<()> {
     let source = reader.connection();
-    for (table, columns) in [("tier", 4), ("schemas", 2), ("series", 2), ("commits", 2)] {
+    for (table, columns) in [("tier", 5), ("schemas", 2), ("series", 2), ("commits", 2)] {
         let places = vec!["?"; columns].join(", ");
         let mut put = target.prepare(&format!("INSERT INTO {table} VALUES ({places})"))?;
         let mut all = source.prepare(&format!("SELECT * FROM {table}"))?;

@@ -156,7 +156,7 @@ def main(folder, lake, windows, seconds, kind):
             window(comparison, place, line, [fields for _, fields in sorted(samples, key=lambda sample: sample[0])])
     comparison.wrong += [[*place, "never published", None, None] for place in found]
     print(json.dumps(dict(windows=comparison.windows, values=comparison.values, absent=comparison.absent,
-                          faults=len(comparison.wrong), wrong=comparison.wrong[:10])))
+                          faults=len(comparison.wrong), wrong=[list(map(str, what)) for what in comparison.wrong[:10]])))
 
 
 def window(comparison, place, line, records):
