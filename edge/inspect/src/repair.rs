@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use efd_shared_store::database::{Disk, with_suffix};
+use efd_shared_store::database::with_suffix;
 use efd_shared_store::{Depth, Options, ReadOnlyStore, Severity, Store};
 
 use crate::fresh;
@@ -123,12 +123,7 @@ fn copy_tiers(
     screen: &mut Screen<impl Write, impl Write>,
 ) -> Result<(), InspectError> {
     for (tier, file) in tiers::held(from)? {
-        let mut found = Vec::new();
-        let looked = efd_shared_tiers::verify(&file, &Disk::default(), |what| found.push(what));
-        if let Err(error) = looked {
-            found.push(error.to_string());
-        }
-        if let Some(what) = found.first() {
+        if let Some(what) = tiers::damage_of(&file).first() {
             let said = format!("{} is left out: {what}", file.display());
             screen.damaged(&said)?;
             report.lost(&Lost::File(said))?;

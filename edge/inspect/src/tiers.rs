@@ -9,9 +9,7 @@ use efd_shared_avro::json_number;
 use efd_shared_model::UtcNanos;
 use efd_shared_stats::Summary;
 use efd_shared_store::StoreError;
-use efd_shared_store::database::{
-    Disk, FileKind, Header, file, file_bytes, read_header, with_suffix,
-};
+use efd_shared_store::database::{Disk, FileKind, Header, database_bytes, file, read_header};
 use efd_shared_tiers::{Channel, Series, TierReader};
 use serde_json::{Map, Value as Json, json};
 
@@ -78,19 +76,31 @@ pub(crate) fn list_below(
     list(&all, false, screen)
 }
 
+/// Of each tier, oldest first.
 fn open_all(
     path: &Path,
     screen: &mut Screen<impl Write, impl Write>,
 ) -> Result<BTreeMap<String, Vec<Held>>, InspectError> {
     let mut all = BTreeMap::new();
-    for folder in entries(&path.join("tiers"))? {
-        if folder.is_dir() {
-            let name = folder.file_name().unwrap_or_default();
-            let name = name.to_string_lossy().into_owned();
-            all.insert(name, files(&folder, screen)?);
-        }
+    for folder in folders(path)? {
+        all.insert(name_of(&folder), files(&folder, screen)?);
     }
     Ok(all)
+}
+
+fn folders(root: &Path) -> Result<Vec<PathBuf>, InspectError> {
+    let entries = entries(&root.join("tiers"))?.into_iter();
+    Ok(entries.filter(|path| path.is_dir()).collect())
+}
+
+fn name_of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn databases(folder: &Path) -> Result<Vec<PathBuf>, InspectError> {
+    let is_database = |path: &PathBuf| path.extension().is_some_and(|it| it == "db");
+    Ok(entries(folder)?.into_iter().filter(is_database).collect())
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, InspectError> {
@@ -106,20 +116,24 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, InspectError> {
 /// The files of all tiers of a buffer, by the name of the tier; empty where there are none.
 pub(crate) fn held(root: &Path) -> Result<Vec<(String, PathBuf)>, InspectError> {
     let mut all = Vec::new();
-    let tiers = root.join("tiers");
-    if !tiers.is_dir() {
+    if !root.join("tiers").is_dir() {
         return Ok(all);
     }
-    for folder in entries(&tiers)? {
-        if folder.is_dir() {
-            let name = folder.file_name().unwrap_or_default();
-            let name = name.to_string_lossy().into_owned();
-            let files = entries(&folder)?.into_iter();
-            let files = files.filter(|path| path.extension().is_some_and(|it| it == "db"));
-            all.extend(files.map(|path| (name.clone(), path)));
-        }
+    for folder in folders(root)? {
+        let files = databases(&folder)?.into_iter();
+        all.extend(files.map(|path| (name_of(&folder), path)));
     }
     Ok(all)
+}
+
+/// What is not as it was written, all of it.
+pub(crate) fn damage_of(path: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    let looked = efd_shared_tiers::verify(path, &Disk::default(), |what| all.push(what));
+    if let Err(error) = looked {
+        all.push(error.to_string());
+    }
+    all
 }
 
 /// Oldest first.
@@ -128,10 +142,7 @@ fn files(
     screen: &mut Screen<impl Write, impl Write>,
 ) -> Result<Vec<Held>, InspectError> {
     let mut all = Vec::new();
-    for path in entries(folder)? {
-        if path.extension().is_none_or(|it| it != "db") {
-            continue;
-        }
+    for path in databases(folder)? {
         match open(&path) {
             Ok(reader) => all.push(Held { reader, path }),
             Err(error) => screen.damaged(&error)?,
@@ -164,9 +175,7 @@ fn list(
 ) -> Result<(), InspectError> {
     let mut table = Table::new(&["TIER", "FROM", "UNTIL", "FILES", "SERIES", "BYTES"]);
     for (name, files) in all {
-        let bytes =
-            |held: &Held| file_bytes(&held.path) + file_bytes(&with_suffix(&held.path, "-wal"));
-        let bytes: u64 = files.iter().map(bytes).sum();
+        let bytes: u64 = files.iter().map(|held| database_bytes(&held.path)).sum();
         let mut series = BTreeSet::new();
         for held in files {
             match held.reader.series() {

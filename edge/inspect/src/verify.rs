@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use efd_shared_store::database::Disk;
 use efd_shared_store::{Depth, Finding, Progress, Severity, Subject};
 use serde_json::json;
 
@@ -131,12 +130,7 @@ impl<O: Write, E: Write> Verifying<'_, O, E> {
     fn tiers(&mut self, root: &Path) -> Result<usize, InspectError> {
         let files = tiers::held(root)?;
         for (_, path) in &files {
-            let mut all = Vec::new();
-            let looked = efd_shared_tiers::verify(path, &Disk::default(), |what| all.push(what));
-            if let Err(error) = looked {
-                all.push(error.to_string());
-            }
-            for what in all {
+            for what in tiers::damage_of(path) {
                 let goes_on = self.finding(&Finding {
                     severity: Severity::Damage,
                     subject: Subject::File(path.clone()),

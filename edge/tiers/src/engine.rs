@@ -14,7 +14,7 @@ use efd_shared_model::{ClockState, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_stats::{Kernel, Resolution};
 use efd_shared_store::database::{Disk, with_suffix};
 use efd_shared_store::{Item, LANE_NAME_CHARS_MAX, LaneName, Position, Reader, StoreError};
-use efd_shared_tiers::{Note, Row, Statistics};
+use efd_shared_tiers::{Note, Row};
 
 use crate::coarse::Window;
 use crate::folder::{Holding, TierFolder};
@@ -348,7 +348,8 @@ impl Engine {
                     .pending
                     .get(&series)
                     .is_some_and(|it| it.contains_key(&start));
-                let is_closed = self.late.contains_key(&(key.digest(), start))
+                let name = (key.digest(), start);
+                let is_closed = self.late.contains_key(&name)
                     || is_pending
                     || !self.folders[0].notes_of(key, start)?.is_empty();
                 if !is_closed {
@@ -357,7 +358,6 @@ impl Engine {
                     continue;
                 }
                 self.counters.late += 1;
-                let name = (key.digest(), start);
                 if self.late.len() < LATE_MAX || self.late.contains_key(&name) {
                     self.late.entry(name).or_default().insert(position.0);
                 } else {
@@ -397,7 +397,7 @@ impl Engine {
         let pending = std::mem::take(&mut self.pending);
         let ranges = std::mem::take(&mut self.pending_ranges);
         if !pending.is_empty() {
-            let committed = self.put(0, &pending, &ranges, Statistics::ALL, now);
+            let committed = self.put(&pending, &ranges, now);
             if let Err(error) = committed {
                 self.pending = pending;
                 self.pending_ranges = ranges;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use efd_shared_model::{Schema, UtcNanos};
 use efd_shared_store::StoreError;
 use efd_shared_store::database::{
-    Disk, FileKind, Header, file, file_bytes, read_header, with_suffix,
+    Disk, FileKind, Header, database_bytes, file, file_bytes, read_header, with_suffix,
 };
 use efd_shared_tiers::{Note, Run, Series, SeriesKey, Span, TierFile, TierReader, settle};
 
@@ -114,7 +114,7 @@ impl TierFolder {
             if WAL_BYTES < file_bytes(&with_suffix(&path, "-wal")) {
                 writer.maintain()?;
             }
-            let bytes = bytes_of(&path);
+            let bytes = database_bytes(&path);
             let new = || Held {
                 path,
                 bytes,
@@ -307,7 +307,7 @@ impl TierFolder {
             return Ok(false);
         }
         let held = Held {
-            bytes: bytes_of(&path),
+            bytes: database_bytes(&path),
             path,
             is_settled: true,
         };
@@ -361,10 +361,6 @@ fn parts<'a>(run: &'a Run<'a>, span: impl Fn(UtcNanos) -> Span) -> Vec<Part<'a>>
     groups.map(part).collect()
 }
 
-fn bytes_of(path: &Path) -> u64 {
-    file_bytes(path) + file_bytes(&with_suffix(path, "-wal"))
-}
-
 fn held(path: &Path, settings: &TierSettings, disk: &Disk) -> Result<(UtcNanos, Held), StoreError> {
     let damaged = |reason: String| StoreError::Damaged {
         path: path.to_owned(),
@@ -381,7 +377,7 @@ fn held(path: &Path, settings: &TierSettings, disk: &Disk) -> Result<(UtcNanos, 
     }
     let held = Held {
         is_settled: reader.is_settled()?,
-        bytes: bytes_of(path),
+        bytes: database_bytes(path),
         path: path.to_owned(),
     };
     Ok((begin, held))

@@ -15,6 +15,27 @@ CREATE TABLE streams (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// A schema whose text was compressed. What does not have its fingerprint is an error.
+pub fn decompress_schema(
+    fingerprint: &Fingerprint,
+    zstd: &[u8],
+    bytes_max: usize,
+) -> rusqlite::Result<Schema> {
+    let text = zstd::bulk::decompress(zstd, bytes_max)
+        .map_err(|error| wrong_value(format!("decompress schema {fingerprint}: {error}")))?;
+    let schema = String::from_utf8(text)
+        .map(Schema::new)
+        .map_err(|error| wrong_value(format!("schema {fingerprint}: {error}")))?;
+    if schema.fingerprint() == *fingerprint {
+        Ok(schema)
+    } else {
+        let found = schema.fingerprint();
+        Err(wrong_value(format!(
+            "schema {fingerprint} has the text of {found}"
+        )))
+    }
+}
+
 /// The declarations in one database.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Declared<'a> {
@@ -119,19 +140,7 @@ impl<'a> Declared<'a> {
             return Ok(None);
         };
         let bytes_max = (text_bytes as usize).min(SCHEMA_BYTES_MAX);
-        let text = zstd::bulk::decompress(&zstd, bytes_max)
-            .map_err(|error| wrong_value(format!("decompress schema {fingerprint}: {error}")))?;
-        let schema = String::from_utf8(text)
-            .map(Schema::new)
-            .map_err(|error| wrong_value(format!("schema {fingerprint}: {error}")))?;
-        if schema.fingerprint() == *fingerprint {
-            Ok(Some(schema))
-        } else {
-            let found = schema.fingerprint();
-            Err(wrong_value(format!(
-                "schema {fingerprint} has the text of {found}"
-            )))
-        }
+        decompress_schema(fingerprint, &zstd, bytes_max).map(Some)
     }
 
     /// What is declared already stays. Gives about the bytes that were written.

@@ -296,10 +296,8 @@ impl Disk {
 
     /// A database with what SQLite keeps beside it. The database goes last: without it the others mean nothing.
     pub fn unlink_database(&self, path: &Path) -> io::Result<()> {
-        for suffix in ["-shm", "-wal", ""] {
-            self.unlink(&with_suffix(path, suffix))?;
-        }
-        Ok(())
+        self.unlink_beside(path)?;
+        self.unlink(path)
     }
 
     /// What SQLite keeps beside a database, and not the database: of one that is replaced.
@@ -447,6 +445,11 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 pub fn file_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// Of a database with its WAL.
+pub fn database_bytes(path: &Path) -> u64 {
+    file_bytes(path) + file_bytes(&with_suffix(path, "-wal"))
 }
 
 /// Whether a WAL with content stands beside the database.

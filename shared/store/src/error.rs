@@ -153,3 +153,11 @@ pub fn sql<'a>(what: &'static str, path: &'a Path) -> impl Fn(rusqlite::Error) -
 pub fn file<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StoreError + 'a {
     move |source| StoreError::io(what, path, source)
 }
+
+/// With what is behind it, in one line.
+pub fn chain(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -34,10 +34,12 @@ mod wal;
 /// SQLite files opened, made, named and removed with the store's settings: for a crate with files of its own beside the
 /// segments.
 pub mod database {
+    pub use crate::declare::decompress_schema;
     pub use crate::disk::{
-        Access, Disk, FileKind, Header, checkpoint, file_bytes, read_header, with_suffix,
+        Access, Disk, FileKind, Header, checkpoint, database_bytes, file_bytes, read_header,
+        with_suffix,
     };
-    pub use crate::error::{file, sql};
+    pub use crate::error::{chain, file, sql};
     pub use crate::sealed::{seal, unseal, wrong_value};
 }
 

@@ -9,7 +9,7 @@ use efd_shared_model::{EpochLane, RangeSet};
 
 use crate::catalogue::{Catalogue, LaneLog, Shared};
 use crate::disk::{self, Access, Disk};
-use crate::error::{StoreError, file, sql};
+use crate::error::{StoreError, chain, file, sql};
 use crate::lane::{LaneName, Position, SegmentKey};
 use crate::meta::{self, Acked, Entry, META};
 use crate::options::Options;
@@ -446,11 +446,4 @@ fn lone_key(disk: &Disk, path: &Path) -> Result<SegmentKey, StoreError> {
         ),
     };
     Ok(SegmentKey { lane, id })
-}
-
-fn chain(error: &StoreError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

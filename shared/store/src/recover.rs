@@ -341,7 +341,7 @@ fn examine(
         .map_or_else(|| first.previous(), |(_, last)| last);
     info.contents = scan.contents.clone();
     info.damaged = scan.damaged.clone();
-    info.file_bytes = disk::file_bytes(path) + disk::file_bytes(&disk::with_suffix(path, "-wal"));
+    info.file_bytes = disk::database_bytes(path);
     Ok(Examined::Scanned(info, scan))
 }
 

@@ -10,16 +10,19 @@ use std::path::{Path, PathBuf};
 
 use efd_shared_avro::RecordSchema;
 use efd_shared_model::bytes::{Reader, Writer};
+use efd_shared_model::schema::SCHEMA_BYTES_MAX;
 use efd_shared_model::{Fingerprint, Schema, UtcNanos};
 use efd_shared_stats::{Resolution, Summary};
 use efd_shared_store::StoreError;
-use efd_shared_store::database::{Disk, FileKind, checkpoint, seal, sql, unseal, wrong_value};
+use efd_shared_store::database::{
+    Disk, FileKind, checkpoint, decompress_schema, seal, sql, unseal, wrong_value,
+};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::channels::{CHANNELS_MAX, Measured, Shape};
-use crate::piece::{self, Piece, newest};
+use crate::piece::{self, Piece, newest, sources};
 use crate::statistic::Statistics;
 
 pub(crate) const TABLES: &str = "
@@ -384,18 +387,8 @@ impl TierReader {
                 .prepare_cached("SELECT zstd FROM schemas WHERE fingerprint = ?1")?
                 .query_row([fingerprint.0], |row| row.get(0))
                 .optional()?;
-            let Some(zstd) = zstd else {
-                return Ok(None);
-            };
-            let max = efd_shared_model::schema::SCHEMA_BYTES_MAX;
-            let text = zstd::bulk::decompress(&zstd, max)
-                .map_err(|error| wrong_value(error.to_string()))?;
-            let schema = String::from_utf8(text).map(Schema::new);
-            let schema = schema.map_err(|error| wrong_value(error.to_string()))?;
-            let is_it = schema.fingerprint() == *fingerprint;
-            is_it
-                .then_some(Some(schema))
-                .ok_or_else(|| wrong_value("a schema has the text of another"))
+            zstd.map(|zstd| decompress_schema(fingerprint, &zstd, SCHEMA_BYTES_MAX))
+                .transpose()
         };
         read().map_err(sql("read schema", &self.path))
     }
@@ -517,10 +510,7 @@ impl TierReader {
             let rows = self.pieces(series.id, number, wanted)?;
             for channel in at..through {
                 let settled = self.settled(series.id, channel, wanted)?;
-                let sources = settled
-                    .iter()
-                    .map(|piece| (piece, 0))
-                    .chain(rows.iter().map(|piece| (piece, channel - first)));
+                let sources = sources(settled.as_ref(), &rows, channel - first);
                 all.push(found(&self.span, sources, wanted, &times));
             }
             at = through;
@@ -541,10 +531,7 @@ impl TierReader {
             let rows = self.pieces(series.id, number, Statistics::ALL)?;
             for channel in first..channels.min(first + piece::CHANNELS_MAX) {
                 let settled = self.settled(series.id, channel, Statistics::ALL)?;
-                let sources = settled
-                    .iter()
-                    .map(|piece| (piece, 0))
-                    .chain(rows.iter().map(|piece| (piece, channel - first)));
+                let sources = sources(settled.as_ref(), &rows, channel - first);
                 let channel_number = channel;
                 for (window, (piece, channel, index)) in newest(sources) {
                     let start = self.span.start(window);

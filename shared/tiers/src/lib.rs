@@ -27,4 +27,4 @@ pub use file::{Found, Note, Run, Series, SeriesKey, Span, TOPIC_BYTES_MAX, TierF
 pub use piece::PieceError;
 pub use settle::settle;
 pub use statistic::{Statistic, Statistics};
-pub use verify::{Verified, verify};
+pub use verify::verify;

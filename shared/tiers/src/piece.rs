@@ -226,6 +226,16 @@ impl Piece {
     }
 }
 
+/// Pieces that have a channel, and where in each it is; those that win come last.
+pub(crate) fn sources<'a>(
+    settled: Option<&'a Piece>,
+    rows: impl IntoIterator<Item = &'a Piece>,
+    channel: usize,
+) -> impl Iterator<Item = (&'a Piece, usize)> {
+    let settled = settled.into_iter().map(|piece| (piece, 0));
+    settled.chain(rows.into_iter().map(move |piece| (piece, channel)))
+}
+
 /// By window: in which piece it is, of that which channel, at which place. Later pieces win.
 pub(crate) fn newest<'a>(
     sources: impl Iterator<Item = (&'a Piece, usize)>,

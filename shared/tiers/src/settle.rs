@@ -8,7 +8,7 @@ use efd_shared_store::database::{Disk, FileKind, checkpoint, file, sql, with_suf
 use rusqlite::{Connection, params};
 
 use crate::file::{Series, TABLES, TierReader, settled_key};
-use crate::piece::{self, Piece};
+use crate::piece::{self, Piece, sources};
 use crate::statistic::Statistics;
 
 /// zstd: read often, written once.
@@ -77,10 +77,8 @@ fn settle_series(
         let rows = reader.pieces_with_commits(series.id, number, Statistics::ALL)?;
         for channel in first..channels.min(first + piece::CHANNELS_MAX) {
             let before = reader.settled(series.id, channel, Statistics::ALL)?;
-            let sources = before
-                .iter()
-                .map(|piece| (piece, 0))
-                .chain(rows.iter().map(|(_, piece)| (piece, channel - first)));
+            let pieces = rows.iter().map(|(_, piece)| piece);
+            let sources = sources(before.as_ref(), pieces, channel - first);
             let Some(mut whole) = Piece::merged(sources) else {
                 continue;
             };

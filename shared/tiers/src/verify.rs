@@ -3,27 +3,15 @@
 use std::path::Path;
 
 use efd_shared_store::StoreError;
-use efd_shared_store::database::Disk;
+use efd_shared_store::database::{Disk, chain};
 use rusqlite::Connection;
 
 use crate::file::TierReader;
 use crate::piece::Piece;
 use crate::statistic::Statistics;
 
-/// What was looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// Values of the tables `rows` and `settled`.
-    pub pieces: u64,
-    pub bytes: u64,
-}
-
 /// Reads all of a file; `damaged` is told what is not as it was written. An error: the file cannot be opened.
-pub fn verify(
-    path: &Path,
-    disk: &Disk,
-    mut damaged: impl FnMut(String),
-) -> Result<Verified, StoreError> {
+pub fn verify(path: &Path, disk: &Disk, mut damaged: impl FnMut(String)) -> Result<(), StoreError> {
     let reader = TierReader::open(path, disk)?;
     let connection = reader.connection();
     match connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
@@ -46,19 +34,17 @@ pub fn verify(
     if let Err(error) = reader.notes() {
         damaged(chain(&error));
     }
-    let mut verified = Verified::default();
     for table in ["rows", "settled"] {
-        if let Err(error) = check_pieces(connection, table, &mut verified, &mut damaged) {
+        if let Err(error) = check_pieces(connection, table, &mut damaged) {
             damaged(format!("{table}: {error}"));
         }
     }
-    Ok(verified)
+    Ok(())
 }
 
 fn check_pieces(
     connection: &Connection,
     table: &str,
-    verified: &mut Verified,
     damaged: &mut impl FnMut(String),
 ) -> rusqlite::Result<()> {
     let mut statement =
@@ -67,18 +53,9 @@ fn check_pieces(
     while let Some(row) = rows.next()? {
         let key = row.get::<_, i64>(0)? as u64;
         let bytes = row.get_ref(1)?.as_blob()?;
-        verified.pieces += 1;
-        verified.bytes += bytes.len() as u64;
         if let Err(error) = Piece::decode(bytes, key, Statistics::ALL) {
             damaged(format!("{table}, key {key:#x}: {error}"));
         }
     }
     Ok(())
-}
-
-fn chain(error: &StoreError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use efd_shared_model::{RangeSet, UtcNanos};
 use efd_shared_store::{Item, Position, Reader};
-use efd_shared_tiers::{Samples, Statistics};
+use efd_shared_tiers::Samples;
 
 use super::{Engine, READ_BYTES, TierError, ranges_of};
 use crate::coarse::{Window, merge};
@@ -39,20 +39,20 @@ impl Engine {
                     wanted.union(&ranges);
                 }
             }
-            let window = match self.collect(reader, lane, series, start, &wanted)? {
-                Some(samples) => self.summary_of(series, &samples),
-                None => {
-                    self.counters.merged += 1;
-                    let only = start..UtcNanos(start.0.saturating_add(1));
-                    let before = self.folders[0].windows(&key, only)?.remove(&start);
-                    let samples = self.collect_there(reader, lane, series, start, &late)?;
-                    let added = self.summary_of(series, &samples);
-                    merged(before, added)
-                }
+            let (samples, is_whole) = self.collect(reader, lane, series, start, &wanted)?;
+            let window = if is_whole {
+                self.summary_of(series, &samples)
+            } else {
+                self.counters.merged += 1;
+                let only = start..UtcNanos(start.0.saturating_add(1));
+                let before = self.folders[0].windows(&key, only)?.remove(&start);
+                let (samples, _) = self.collect(reader, lane, series, start, &late)?;
+                let added = self.summary_of(series, &samples);
+                merged(before, added)
             };
             self.counters.corrected += 1;
             let windows = [(series, [(start, window)].into())].into();
-            self.put(0, &windows, &[(lane, wanted)].into(), Statistics::ALL, now)?;
+            self.put(&windows, &[(lane, wanted)].into(), now)?;
             self.late.remove(&(digest, start));
         }
         Ok(count)
@@ -65,31 +65,8 @@ impl Engine {
         (samples.len() as u64, summaries)
     }
 
-    /// The samples of one window out of some blocks; `None` where one of these is gone.
+    /// The samples of one window out of some blocks, and whether all of these were there.
     fn collect(
-        &mut self,
-        reader: &mut Reader,
-        lane: usize,
-        series: SeriesNumber,
-        start: UtcNanos,
-        blocks: &RangeSet,
-    ) -> Result<Option<Samples>, TierError> {
-        let (samples, is_whole) = self.collect_from(reader, lane, series, start, blocks)?;
-        Ok(is_whole.then_some(samples))
-    }
-
-    fn collect_there(
-        &mut self,
-        reader: &mut Reader,
-        lane: usize,
-        series: SeriesNumber,
-        start: UtcNanos,
-        blocks: &RangeSet,
-    ) -> Result<Samples, TierError> {
-        Ok(self.collect_from(reader, lane, series, start, blocks)?.0)
-    }
-
-    fn collect_from(
         &mut self,
         reader: &mut Reader,
         lane: usize,

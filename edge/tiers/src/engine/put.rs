@@ -14,13 +14,11 @@ use crate::open::{Arrival, SeriesNumber};
 use crate::state::Name;
 
 impl Engine {
-    /// Commits windows to a tier, and notes what is to be merged of them.
+    /// Commits windows to the finest tier, and notes what is to be merged of them.
     pub(super) fn put(
         &mut self,
-        tier: usize,
         windows: &BTreeMap<SeriesNumber, BTreeMap<UtcNanos, Window>>,
         ranges: &BTreeMap<usize, RangeSet>,
-        kept: Statistics,
         now: Arrival,
     ) -> Result<(), TierError> {
         let owned: Vec<Owned<'_>> = windows
@@ -30,19 +28,29 @@ impl Engine {
             })
             .collect();
         let note = self.note(ranges);
-        commit_owned(&mut self.folders[tier], &owned, &note, kept)?;
+        commit_owned(&mut self.folders[0], &owned, &note, Statistics::ALL)?;
         self.counters.windows += windows.values().map(|it| it.len() as u64).sum::<u64>();
+        let name = |(&series, windows): (&SeriesNumber, &BTreeMap<UtcNanos, Window>)| {
+            let digest = self.open.key(series).digest();
+            windows
+                .keys()
+                .map(move |&start| (digest, start))
+                .collect::<Vec<_>>()
+        };
+        let changed: Vec<Name> = windows.iter().flat_map(name).collect();
+        self.note_changed(0, changed, now);
+        Ok(())
+    }
+
+    /// The windows of the next coarser tier that these are in are to be merged.
+    fn note_changed(&mut self, tier: usize, windows: impl IntoIterator<Item = Name>, now: Arrival) {
         if let Some(next) = self.folders.get(tier + 1) {
             let resolution = next.settings().resolution;
-            for (&series, windows) in windows {
-                let digest = self.open.key(series).digest();
-                for &start in windows.keys() {
-                    let name = (digest, resolution.start(start));
-                    self.coarse[tier].entry(name).or_insert(now);
-                }
+            for (digest, start) in windows {
+                let name = (digest, resolution.start(start));
+                self.coarse[tier].entry(name).or_insert(now);
             }
         }
-        Ok(())
     }
 
     /// Merges the windows of a coarser tier that have had their time.
@@ -87,13 +95,8 @@ impl Engine {
                 commit_owned(coarser, &owned, &Note::new(), Statistics::WITHOUT_QUARTILES)?;
                 self.counters.windows += owned.len() as u64;
             }
-            if let Some(next) = self.folders.get(tier + 1) {
-                let resolution = next.settings().resolution;
-                for (key, _, _) in &made {
-                    let name = (key.digest(), resolution.start(start));
-                    self.coarse[tier].entry(name).or_insert(now);
-                }
-            }
+            let changed = made.iter().map(|(key, _, _)| (key.digest(), start));
+            self.note_changed(tier, changed, now);
         }
         for name in due {
             self.coarse[tier - 1].remove(&name);
@@ -127,9 +130,7 @@ impl<'a> Owned<'a> {
             summaries: (0..channels).flat_map(of_channel).collect(),
         }
     }
-}
 
-impl Owned<'_> {
     fn run(&self, kept: Statistics) -> Run<'_> {
         Run {
             series: self.key,
