@@ -128,6 +128,7 @@ pub(crate) fn run(
         readiness: readiness.clone(),
         status: Arc::new(move || meters.status()),
         extra: Default::default(),
+        open: Default::default(),
     };
     let served = runtime.spawn(server.serve(surface, stop.clone()));
     runtime.spawn(Arc::clone(&credentials).watch(LOOK_AT_FILES, certificate_metrics, stop.clone()));

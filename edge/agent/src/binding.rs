@@ -39,14 +39,8 @@ impl TopicPlan {
         })
     }
 
-    /// Where its records go: everything but telemetry is small, precious and shipped first.
     pub fn lane(&self) -> LaneKind {
-        match self.kind {
-            TopicKind::Telemetry => LaneKind::Telemetry,
-            TopicKind::Event | TopicKind::Command | TopicKind::AckCmd => LaneKind::Events,
-            TopicKind::Loss => LaneKind::Losses,
-            TopicKind::Parked => LaneKind::Parked,
-        }
+        self.kind.lane()
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod epoch;
 mod evict;
+pub mod substitute;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
+use efd_edge_query::Activity;
+use efd_edge_query::activity::Fresh;
 use efd_edge_ship::{CENTRE, Keeper, Notice, Outcome};
 use efd_shared_daemon::clock::{ClockReader, utc_now};
 use efd_shared_daemon::shutdown::Stop;
@@ -27,6 +30,7 @@ use efd_shared_model::{
 use efd_shared_store::retention::Policy;
 use efd_shared_store::{LaneName, Store, StoreError};
 
+use crate::commit::substitute::Reducer;
 use crate::intake::{Batch, own_streams};
 use crate::meters::Meters;
 use crate::recent::Recent;
@@ -76,9 +80,11 @@ pub struct Committer {
     pub epoch: EpochDeclaration,
     pub clock: ClockReader,
     pub meters: Arc<Meters>,
+    pub activity: Arc<Activity>,
     pub recent: Arc<Recent>,
     pub spare: SyncSender<Batch>,
     pub notices: tokio::sync::mpsc::Sender<Notice>,
+    pub reducer: Reducer,
     pub stop: Stop,
     /// The next number of each lane, in this epoch.
     pub next: BTreeMap<LaneKind, BlockNumber>,
@@ -128,7 +134,8 @@ impl Committer {
                 self.meters
                     .observe_clock(self.clock.state(), bytes_max, now);
             }
-            if now.since(retained) >= RETAIN_EVERY_NS || now < retained {
+            let is_waiting = self.reducer.is_waiting();
+            if is_waiting || now.since(retained) >= RETAIN_EVERY_NS || now < retained {
                 retained = now;
                 self.retain(now);
             }
@@ -163,6 +170,7 @@ impl Committer {
         {
             return;
         }
+        self.activity.declare(&batch.streams);
         for (kind, lane) in batch.lanes() {
             let states = std::mem::take(&mut lane.states);
             if !self.commit_lane(kind, &mut lane.builder, &states) {
@@ -196,6 +204,10 @@ impl Committer {
             epoch: self.epoch.epoch,
             lane: Lane::new(kind),
         };
+        let fresh: Vec<Fresh> = builder
+            .sections()
+            .filter_map(|(stream, stamps)| Fresh::of(stream, stamps))
+            .collect();
         let sealed = builder.seal(
             lane.block(number),
             self.clock.state(),
@@ -241,6 +253,7 @@ impl Committer {
             }
         }
         self.meters.committed(&blocks, committed, utc_now());
+        self.activity.committed(&fresh, committed);
         if !blocks.is_empty() {
             self.next.insert(kind, number.next());
             if kind.is_shipped() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use efd_edge_query::Limits;
 use efd_edge_ship::Link;
 use efd_edge_tiers::TierSettings;
 use efd_shared_daemon::http::HttpConfig;
@@ -36,6 +37,8 @@ pub struct Config {
     pub http: HttpConfig,
     #[serde(default)]
     pub time: Time,
+    #[serde(default)]
+    pub query: Query,
     /// Finest first; none keeps raw data alone.
     #[serde(default = "Tier::defaults")]
     pub tiers: Vec<Tier>,
@@ -188,6 +191,46 @@ impl Default for Ship {
     }
 }
 
+/// Of questions over HTTP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Query {
+    /// Questions answered at one time; the threads have a low priority.
+    pub threads: u8,
+    /// A question is answered within this time, or not at all.
+    pub within: Span,
+    /// Of one answer that is made in memory: rows times columns.
+    pub values_max: u32,
+    /// Of one answer.
+    pub bytes_max: ByteSize,
+    /// Blocks of raw records that are read without being asked for by name, uncompressed.
+    pub raw_bytes: ByteSize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            threads: 2,
+            within: Span::from_secs(limits.within.as_secs()),
+            values_max: u32::try_from(limits.values_max).unwrap_or(u32::MAX),
+            bytes_max: ByteSize::from_bytes(limits.bytes_max as u64),
+            raw_bytes: ByteSize::from_bytes(limits.raw_bytes),
+        }
+    }
+}
+
+impl Query {
+    pub fn limits(&self) -> Limits {
+        Limits {
+            within: self.within.duration(),
+            values_max: self.values_max as usize,
+            bytes_max: self.bytes_max.as_usize(),
+            raw_bytes: self.raw_bytes.bytes(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct Time {
@@ -264,6 +307,14 @@ impl Config {
         refuse(
             self.dds.idl.is_empty(),
             "dds.idl = []: without an IDL folder no SAL topic has a type".into(),
+        );
+        refuse(
+            !(1..=16).contains(&self.query.threads),
+            format!("query.threads = {}: 1 to 16", self.query.threads),
+        );
+        refuse(
+            self.query.values_max == 0,
+            "query.values_max = 0: no answer has so few values".into(),
         );
         for tier in &self.tiers {
             if let Err(error) = tier.settings(0) {

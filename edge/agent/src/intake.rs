@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use efd_edge_transcode::{LeapSeconds, Outcome, Stamps};
 use efd_shared_model::loss::{LOSS_SCHEMA, LOSS_TOPIC};
+use efd_shared_model::reduced::{self, REDUCED_TOPIC};
 use efd_shared_model::{
     BlockBuilder, EventTimeOrigin, Fingerprint, LaneKind, LeapTable, Loss, LossReason,
     RecordStamps, Schema, StreamDeclaration, StreamNumber, TaiNanos, TopicKind, UtcNanos,
@@ -61,10 +62,12 @@ const EARLIEST: UtcNanos = UtcNanos(946_684_800 * 1_000_000_000);
 /// The project's own streams have the first numbers of every epoch, so that whoever commits can name a loss.
 pub const LOSS_STREAM: StreamNumber = StreamNumber(1);
 pub const PARKED_STREAM: StreamNumber = StreamNumber(2);
+pub const REDUCED_STREAM: StreamNumber = StreamNumber(3);
+const OWN_LAST: StreamNumber = REDUCED_STREAM;
 
 /// Declared with every epoch.
-pub fn own_streams() -> [(StreamDeclaration, Schema); 2] {
-    let own = |number, topic: &str, kind, schema: &'static str| {
+pub fn own_streams() -> [(StreamDeclaration, Schema); 3] {
+    let own = |number, topic: &str, kind, schema: &str| {
         let schema = Schema::new(schema);
         let (dds_topic, dds_type) = (String::new(), String::new());
         let fingerprint = schema.fingerprint();
@@ -87,6 +90,12 @@ pub fn own_streams() -> [(StreamDeclaration, Schema); 2] {
             PARKED_TOPIC,
             TopicKind::Parked,
             PARKED_SCHEMA,
+        ),
+        own(
+            REDUCED_STREAM,
+            REDUCED_TOPIC,
+            TopicKind::Reduced,
+            &reduced::schema(),
         ),
     ]
 }
@@ -400,7 +409,7 @@ impl Streams {
         if let Some(&number) = self.by_topic.get(&key) {
             return number;
         }
-        let number = self.last.unwrap_or(PARKED_STREAM).next();
+        let number = self.last.unwrap_or(OWN_LAST).next();
         self.last = Some(number);
         batch.streams.push(StreamDeclaration {
             number,

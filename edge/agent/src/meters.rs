@@ -55,6 +55,8 @@ pub struct Meters {
     pub store_errors: Counter,
     pub segments_removed: Counter,
     loss_samples: Family<Reason, Counter>,
+    reduced_windows: Counter,
+    reduced_records: Counter,
     spans: Mutex<Spans>,
     blocks: Counter,
     block_bytes: Counter,
@@ -275,6 +277,16 @@ impl Meters {
             "Segments removed by retention",
             &self.segments_removed,
         );
+        counter(
+            "reduced_windows",
+            "Windows of statistics that went to the centre in the place of evicted telemetry",
+            &self.reduced_windows,
+        );
+        counter(
+            "reduced_records",
+            "Evicted records that they stand for",
+            &self.reduced_records,
+        );
         counter("blocks_committed", "Blocks made durable", &self.blocks);
         counter("blocks_committed_bytes", "Their bytes", &self.block_bytes);
         counter(
@@ -467,6 +479,12 @@ impl Meters {
     }
 
     /// The body of `/status`.
+    /// What was put in the place of a segment.
+    pub fn reduced(&self, windows: u64, records: u64) {
+        self.reduced_windows.inc_by(windows);
+        self.reduced_records.inc_by(records);
+    }
+
     pub fn status(&self) -> Json {
         let mut spans = self.spans();
         let losses = spans.losses.sum(efd_shared_daemon::clock::utc_now());
@@ -503,6 +521,7 @@ impl Meters {
                 "corrected": self.tier_corrected.get(), "errors": self.tier_errors.get(),
             },
             "losses_of_last_day": losses,
+            "reduced": { "windows": self.reduced_windows.get(), "records": self.reduced_records.get() },
             "clock": {
                 "source": format!("{:?}", clock.source), "tai_minus_utc": clock.tai_offset,
                 "tai_from": format!("{:?}", clock.tai_origin), "error_seconds": clock.error.map(|ns| ns as f64 / 1e9),

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use efd_edge_dds::{DomainConfig, Multicast, Ring, RingLimits};
+use efd_edge_query::http::Desk;
+use efd_edge_query::{Activity, Holdings, Library, Workers};
 use efd_edge_ship::{CENTRE, Endpoint, Notice, Observer, Shipper, held_epochs};
 use efd_shared_daemon::clock::{ClockReader, Notifier, utc_now};
 use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
 use efd_shared_daemon::identity::CertificateMetrics;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::EpochId;
+use efd_shared_stats::Resolution;
 use efd_shared_store::retention::Policy;
 use efd_shared_store::{Options, Store};
 use efd_shared_wire::EdgeConfig;
@@ -21,6 +24,7 @@ use prometheus_client::registry::Registry;
 use serde_json::json;
 
 use crate::bus::{BUS, Bus, BusNotice};
+use crate::commit::substitute::Reducer;
 use crate::commit::{CommitOptions, Committer, StoreKeeper, begin_epoch};
 use crate::config::{Config, FillOrder, HTTP_PORT};
 use crate::identity::Identity;
@@ -37,6 +41,8 @@ const RECENT_BYTES: usize = 16 << 20;
 const REQUESTS_MAX: usize = 256;
 const NOTICES_MAX: usize = 1024;
 const BUS_NOTICES_MAX: usize = 65_536;
+/// Of the kernel's nice levels: under load live work gets ten times as much.
+const QUERY_NICE: i32 = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Faults for tests.
@@ -105,7 +111,14 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         stop.clone(),
     );
     crate::leap::watch(&leaps, Arc::clone(&meters), stop.clone());
-    let surface = surface(registry, &meters, &readiness, config, &identity);
+    // Questions wait until the buffer is open.
+    let (workers, questions) = Workers::new();
+    let desk = Desk {
+        workers,
+        limits: config.query.limits(),
+        now: utc_now,
+    };
+    let surface = surface(registry, &meters, &readiness, config, &identity, desk);
     let served = runtime.spawn(server.serve(surface, stop.clone()));
 
     // Samples wait in the ring while the buffer is opened.
@@ -161,6 +174,24 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         folder = %config.buffer.path.display(), "Buffer open"
     );
 
+    let activity = Arc::new(Activity::default());
+    let tier_settings = config.tiers(crate::disk::bytes_of_disk(&config.buffer.path)?);
+    let holdings = Holdings {
+        folder: config.buffer.path.clone(),
+        tiers: tier_settings.clone(),
+        activity: Arc::clone(&activity),
+        limits: config.query.limits(),
+    };
+    let library = |_| Library::new(holdings.clone(), store.reader());
+    let libraries = (0..config.query.threads).map(library).collect();
+    questions
+        .start(libraries, QUERY_NICE)
+        .context("start the threads that answer questions")?;
+    let finest = tier_settings.first().map(|tier| tier.resolution);
+    let (reducer, reducer_thread) = Reducer::new(
+        store.reader(),
+        finest.unwrap_or(Resolution::from_seconds(10)?),
+    );
     let (requests, requests_in) = sync_channel(REQUESTS_MAX);
     let (spare, spare_in) = sync_channel::<Batch>(BATCHES);
     let (notices, notices_in) = tokio::sync::mpsc::channel::<Notice>(NOTICES_MAX);
@@ -177,6 +208,8 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         epoch,
         clock: clock.clone(),
         meters: Arc::clone(&meters),
+        activity,
+        reducer,
         recent: Arc::clone(&recent),
         spare,
         notices,
@@ -221,7 +254,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     };
     let tiers = TierMaker {
         folder: config.buffer.path.clone(),
-        settings: config.tiers(crate::disk::bytes_of_disk(&config.buffer.path)?),
+        settings: tier_settings,
         reader: committer.store.reader(),
         clock: committer.clock.clone(),
         meters: Arc::clone(&meters),
@@ -232,6 +265,8 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
             .name_damage(&recovery)
             .context("name what was found damaged")?;
     }
+    let reducing = stop.clone();
+    let reduce_thread = spawn("reduce", move || reducer_thread.run(&reducing))?;
     let commit_thread = spawn("commit", move || committer.run(&requests_in))?;
     let intake_thread = spawn("intake", move || pipeline.run())?;
     let tiers_thread = match tiers.settings.is_empty() {
@@ -246,7 +281,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     // In the order of the data: no new samples, the last commit, what the link still takes at once.
     notifier.stopping();
     tracing::info!(reason = stop.reason().unwrap_or_default(), "Stopping");
-    let threads = [bus_thread, intake_thread, commit_thread];
+    let threads = [bus_thread, intake_thread, commit_thread, reduce_thread];
     for thread in threads.into_iter().chain(tiers_thread) {
         // A panic has been told, and asked for this stop.
         let _panicked = thread.join().is_err();
@@ -282,6 +317,7 @@ fn surface(
     readiness: &Readiness,
     config: &Config,
     identity: &Identity,
+    desk: Desk,
 ) -> Surface {
     let meters = Arc::clone(meters);
     let (site, edge, centre) = (
@@ -299,7 +335,8 @@ fn surface(
             status["link"]["centre"] = json!(centre);
             status
         }),
-        extra: Default::default(),
+        extra: efd_edge_query::http::routes(desk),
+        open: efd_edge_page::routes(),
     }
 }
 

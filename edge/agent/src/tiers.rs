@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use efd_edge_tiers::{Engine, TierError, TierSettings};
 use efd_shared_daemon::clock::ClockReader;
+use efd_shared_daemon::idle::run_nice;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_store::Reader;
 use efd_shared_store::database::Disk;
@@ -33,8 +34,7 @@ impl TierMaker {
     /// Until a stop is asked for. What fails is told and tried again; raw data are safe without it.
     pub fn run(mut self) {
         let _running = self.stop.register("tiers");
-        // Linux knows a nice level for each thread.
-        let _refused = rustix::process::nice(NICE);
+        run_nice(NICE);
         while !self.stop.is_asked() {
             let Err(error) = self.make() else {
                 break;

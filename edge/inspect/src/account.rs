@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use efd_shared_model::loss::LOSS_TOPIC;
+use efd_shared_model::reduced::REDUCED_TOPIC;
 use efd_shared_model::time::NANOS_PER_SECOND;
 use efd_shared_model::{EpochLane, LaneKind, Loss, RangeSet, RecordId, RecordRef, UtcNanos};
 use efd_shared_store::ReadOnlyStore;
@@ -168,8 +169,9 @@ impl Lost {
 impl<O: Write> Taker<O> for Account {
     fn wants(&mut self, stream: &Stream) -> bool {
         match self.takes {
-            Takes::All => true,
-            Takes::Records => stream.topic != LOSS_TOPIC,
+            // Nobody published what stands in the place of records.
+            Takes::All => stream.topic != REDUCED_TOPIC,
+            Takes::Records => ![LOSS_TOPIC, REDUCED_TOPIC].contains(&&*stream.topic),
             Takes::Losses => stream.topic == LOSS_TOPIC,
         }
     }

@@ -7,6 +7,7 @@ use efd_edge_inspect::{Filter, InspectError, Window};
 #[cfg(feature = "rescue")]
 use efd_shared_daemon::units::ByteRate;
 use efd_shared_daemon::units::{ByteSize, Positive, Span};
+use efd_shared_daemon::when::Named;
 #[cfg(feature = "rescue")]
 use efd_shared_model::EdgeId;
 use efd_shared_model::UtcNanos;
@@ -321,7 +322,7 @@ impl Which {
             instance,
             limit,
         } = self;
-        let window = Window::parse(from.as_deref(), until.as_deref(), now)?;
+        let window = Window::parse(Named::OPTIONS, from.as_deref(), until.as_deref(), now)?;
         let filter = Filter {
             topic,
             lane,

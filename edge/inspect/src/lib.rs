@@ -32,11 +32,10 @@ pub mod tiers;
 pub mod verify;
 mod walk;
 pub mod watch;
-mod when;
 
+pub use efd_shared_daemon::when::{Window, WindowError};
 pub use outcome::{Exit, InspectError};
 pub use pace::Pace;
 pub use pattern::Pattern;
 pub use screen::Screen;
 pub use walk::Filter;
-pub use when::{Window, WindowError};

@@ -20,6 +20,7 @@ use efd_edge_inspect::{
 };
 use efd_shared_daemon::exit::chain;
 use efd_shared_daemon::idle::run_when_idle;
+use efd_shared_daemon::when::Named;
 use efd_shared_model::UtcNanos;
 use efd_shared_store::Depth;
 
@@ -84,7 +85,7 @@ fn run(command: Command) -> Result<Exit, InspectError> {
             let wanted = tiers::Wanted {
                 tier,
                 topic: topic.as_deref().map(Pattern::new),
-                window: Window::parse(from.as_deref(), until.as_deref(), now())?,
+                window: Window::parse(Named::OPTIONS, from.as_deref(), until.as_deref(), now())?,
             };
             tiers::tiers(&path, &wanted, json, &mut screen)
         }
@@ -211,7 +212,7 @@ fn rescue(
     } = arguments;
     let now = now();
     let choice = send::Choice {
-        window: Window::parse(from.as_deref(), until.as_deref(), now)?,
+        window: Window::parse(Named::OPTIONS, from.as_deref(), until.as_deref(), now)?,
         lane: lane.map(|lane| lane.parse()).transpose()?,
         edge,
         receipt: without.map(|path| send::Receipt::read(&path)).transpose()?,

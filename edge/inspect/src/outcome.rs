@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use efd_shared_model::{BlockId, RecordId};
 use efd_shared_store::{LaneNameError, StoreError};
 
-use crate::when::WindowError;
+use efd_shared_daemon::when::WindowError;
 
 /// The numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,7 +17,7 @@ use crate::outcome::{Exit, InspectError};
 use crate::pattern::Pattern;
 use crate::screen::Screen;
 use crate::table::{Table, ceiling, floor, size};
-use crate::when::Window;
+use efd_shared_daemon::when::Window;
 
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {

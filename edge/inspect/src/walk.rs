@@ -18,8 +18,8 @@ use efd_shared_store::{Item, LaneName, Position, ReadOnlyStore, Reader, SegmentI
 use crate::outcome::InspectError;
 use crate::pattern::Pattern;
 use crate::screen::Screen;
-use crate::when::Window;
 use ahead::{Chosen, Opened};
+use efd_shared_daemon::when::Window;
 use streams::{Missing, Streams};
 
 pub(crate) use streams::{Stream, own_schema};

@@ -13,7 +13,7 @@ use efd_shared_store::database::{
 use efd_shared_tiers::{Note, Run, Series, SeriesKey, Span, TierFile, TierReader, settle};
 
 use crate::coarse::Window;
-use crate::settings::{TierSettings, name, span};
+use crate::settings::{TierSettings, file_name, name, span};
 
 /// Files that are kept open for writing: the present one, and those that late samples come for.
 const OPEN_MAX: usize = 3;
@@ -141,15 +141,8 @@ impl TierFolder {
         Ok(&mut self.open[last])
     }
 
-    /// By the time it begins, in UTC: `20261124T000000Z.db`.
     fn path_of(&self, begin: UtcNanos) -> PathBuf {
-        let text = begin.to_string();
-        let digits: String = text
-            .chars()
-            .take(19)
-            .filter(|c| !matches!(c, '-' | ':'))
-            .collect();
-        self.path.join(format!("{digits}Z.db"))
+        self.path.join(file_name(begin))
     }
 
     /// Windows of a series that begin in `times`.

@@ -21,6 +21,7 @@ pub mod coarse;
 pub mod engine;
 pub mod folder;
 pub mod open;
+pub mod reduce;
 pub mod settings;
 pub mod state;
 mod streams;

@@ -74,9 +74,72 @@ pub fn name(resolution: Resolution) -> String {
     resolution.to_string().replace(' ', "")
 }
 
+/// By the time its span begins, in UTC: `20261124T000000Z.db`.
+pub fn file_name(begin: UtcNanos) -> String {
+    let text = begin.to_string();
+    let digits: String = text
+        .chars()
+        .take(19)
+        .filter(|c| !matches!(c, '-' | ':'))
+        .collect();
+    format!("{digits}Z.db")
+}
+
+/// What [`file_name`] was made of; `None` of another name.
+pub fn begin_of(file_name: &str) -> Option<UtcNanos> {
+    let digits = file_name.strip_suffix("Z.db")?;
+    let (date, time) = digits.split_once('T')?;
+    let is_plain =
+        |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_plain(date, 8) || !is_plain(time, 6) {
+        return None;
+    }
+    let number = |text: &str| text.parse::<i64>().ok();
+    let (year, month, day) = (
+        number(&date[..4])?,
+        number(&date[4..6])?,
+        number(&date[6..])?,
+    );
+    let (hour, minute, second) = (
+        number(&time[..2])?,
+        number(&time[2..4])?,
+        number(&time[4..])?,
+    );
+    // Days from the civil calendar (Hinnant 2013), with years that begin in March.
+    let years = year - i64::from(month <= 2);
+    let era = years.div_euclid(400);
+    let of_era = years.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    let begin = UtcNanos(seconds.checked_mul(1_000_000_000)?);
+    // No thirtieth of February.
+    (self::file_name(begin) == file_name).then_some(begin)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_named_by_their_begin() {
+        for seconds in [0, 1_795_478_400, 951_782_400, 4_107_542_400, 946_684_799] {
+            let begin = UtcNanos(seconds * 1_000_000_000);
+            assert_eq!(begin_of(&file_name(begin)), Some(begin));
+        }
+        assert_eq!(
+            file_name(UtcNanos(1_795_478_400_000_000_000)),
+            "20261124T000000Z.db"
+        );
+        for other in [
+            "20260230T000000Z.db",
+            "20261124T000000Z.db.damaged",
+            "x",
+            "2026112éT000000Z.db",
+        ] {
+            assert_eq!(begin_of(other), None, "{other}");
+        }
+    }
 
     fn tier(seconds: u32, age: u64) -> TierSettings {
         TierSettings {

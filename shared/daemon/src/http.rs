@@ -135,6 +135,8 @@ pub struct Surface {
     pub status: StatusSource,
     /// The daemon's own routes, behind the same token.
     pub extra: Router,
+    /// Routes for which no token is asked: a page, which asks for one itself.
+    pub open: Router,
 }
 
 impl fmt::Debug for Surface {
@@ -203,6 +205,7 @@ fn router(surface: Surface, token: Option<Secret>) -> Router {
         readiness,
         status,
         extra,
+        open,
     } = surface;
     let own = Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -210,26 +213,72 @@ fn router(surface: Surface, token: Option<Secret>) -> Router {
         .route("/readyz", get(async move || respond_readiness(&readiness)))
         .route("/status", get(move || respond_status(status)));
     let all = own.merge(extra);
-    match token {
+    let all = match token {
         Some(token) => all.layer(middleware::from_fn_with_state(Arc::new(token), authorize)),
         None => all,
-    }
+    };
+    // What is not open is asked for with the token, whether there is such a route or not.
+    open.fallback_service(all)
 }
 
 async fn authorize(State(token): State<Arc<Secret>>, request: Request, next: Next) -> Response {
-    let offered = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    if offered.is_some_and(|offered| token.matches(offered)) {
+    let offered = request.headers().get(header::AUTHORIZATION);
+    if offered.is_some_and(|offered| is_right(&token, offered)) {
         return next.run(request).await;
     }
-    let body = "a token is needed: send `Authorization: Bearer <token>`\n";
+    let body = "a token is needed: send `Authorization: Bearer <token>`, or it as the password of any user\n";
     let mut response = (StatusCode::UNAUTHORIZED, body).into_response();
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
+}
+
+/// `Bearer` with the token, or `Basic` with it as the password, as clients of databases send it.
+fn is_right(token: &Secret, offered: &HeaderValue) -> bool {
+    let offered = offered.as_bytes();
+    if let Some(bearer) = offered.strip_prefix(b"Bearer ") {
+        return token.matches(bearer);
+    }
+    let Some(pair) = offered.strip_prefix(b"Basic ").and_then(base64) else {
+        return false;
+    };
+    let colon = pair.iter().position(|&byte| byte == b':');
+    colon.is_some_and(|colon| token.matches(&pair[colon + 1..]))
+}
+
+/// RFC 4648, section 4; `None` of anything else.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text
+        .iter()
+        .copied()
+        .take_while(|&byte| byte != b'=')
+        .collect();
+    let padding = &text[digits.len()..];
+    if !text.len().is_multiple_of(4)
+        || padding.len() > 2
+        || padding.iter().any(|&byte| byte != b'=')
+    {
+        return None;
+    }
+    let (mut bits, mut count, mut bytes) = (0u32, 0, Vec::new());
+    for digit in digits {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count & 0xff) as u8);
+        }
+    }
+    Some(bytes)
 }
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

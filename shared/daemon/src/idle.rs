@@ -12,6 +12,12 @@ pub fn run_when_idle() -> bool {
     status == 0
 }
 
+/// The calling thread alone yields to others by so many of the kernel's nice levels: ten give it a tenth under load. Linux
+/// knows a level for each thread. Where it is forbidden the thread runs on as it was.
+pub fn run_nice(levels: i32) {
+    let _refused = rustix::process::nice(levels);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

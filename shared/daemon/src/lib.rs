@@ -19,3 +19,4 @@ pub mod logs;
 pub mod secret;
 pub mod shutdown;
 pub mod units;
+pub mod when;

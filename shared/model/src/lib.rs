@@ -15,6 +15,7 @@ pub mod leap;
 pub mod loss;
 pub mod ranges;
 pub mod record;
+pub mod reduced;
 pub mod schema;
 pub mod time;
 
@@ -28,5 +29,6 @@ pub use leap::LeapTable;
 pub use loss::{Loss, LossReason};
 pub use ranges::RangeSet;
 pub use record::{EventTimeOrigin, RecordRef, RecordStamps};
+pub use reduced::Reduced;
 pub use schema::{Fingerprint, Schema, StreamDeclaration, TopicKind};
 pub use time::{TaiNanos, UtcNanos};

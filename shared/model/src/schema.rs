@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::bytes::{ByteError, Reader, Writer};
-use crate::ids::StreamNumber;
+use crate::ids::{LaneKind, StreamNumber};
 
 pub const TOPIC_CHARS_MAX: usize = 255;
 /// CCCamera's largest schema is 60 kB; this leaves room for types ten times that size.
@@ -99,6 +99,8 @@ pub enum TopicKind {
     Loss = 4,
     /// Samples as DDS delivered them.
     Parked = 5,
+    /// The project's own: statistics in the place of telemetry that had to leave.
+    Reduced = 6,
 }
 
 impl TopicKind {
@@ -110,9 +112,21 @@ impl TopicKind {
             Self::AckCmd,
             Self::Loss,
             Self::Parked,
+            Self::Reduced,
         ]
         .get(usize::from(byte))
         .copied()
+    }
+
+    /// Where its records go: everything but telemetry is small, precious and shipped first.
+    pub fn lane(self) -> LaneKind {
+        match self {
+            Self::Telemetry => LaneKind::Telemetry,
+            Self::Event | Self::Command | Self::AckCmd => LaneKind::Events,
+            Self::Loss => LaneKind::Losses,
+            Self::Parked => LaneKind::Parked,
+            Self::Reduced => LaneKind::Reduced,
+        }
     }
 }
 

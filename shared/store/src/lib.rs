@@ -53,7 +53,7 @@ pub use options::{Sabotage, Witness};
 pub use read_only::{Notice, ReadOnlyStore};
 pub use reader::{Damaged, Item, Reader};
 pub use recover::{DamagedSegment, Recovery, SetAside};
-pub use segment::scan::{DamageReason, Tally};
+pub use segment::scan::{BlockSpan, DamageReason, Tally};
 pub use segment::{Contents, LaneContents, SegmentInfo, SegmentState};
 pub use store::Store;
 pub use verify::{Depth, Finding, Progress, Severity, Subject, verify};

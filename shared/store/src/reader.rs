@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, Metadata};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -20,7 +21,7 @@ use crate::lane::{LaneName, Position, SegmentKey};
 use crate::meta::META;
 use crate::recover;
 use crate::segment::SegmentInfo;
-use crate::segment::scan::{self, DamageReason, LaneKeys, Tally};
+use crate::segment::scan::{self, BlockSpan, DamageReason, LaneKeys, Tally};
 
 /// What is at a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,7 +195,7 @@ impl Reader {
         &mut self,
         key: &SegmentKey,
         access: Access,
-        positions: std::ops::RangeInclusive<Position>,
+        positions: RangeInclusive<Position>,
         items: &mut Vec<Item>,
         bytes: &mut usize,
         bytes_max: usize,
@@ -283,7 +284,7 @@ impl Reader {
     pub fn positions(
         &mut self,
         log: &EpochLane,
-        numbers: std::ops::RangeInclusive<u64>,
+        numbers: RangeInclusive<u64>,
         max: usize,
     ) -> Result<Vec<(LaneName, Position, BlockNumber)>, StoreError> {
         let mut found = Vec::new();
@@ -315,7 +316,7 @@ impl Reader {
     fn segments_of(
         &self,
         log: &EpochLane,
-        numbers: &std::ops::RangeInclusive<u64>,
+        numbers: &RangeInclusive<u64>,
     ) -> Vec<(SegmentInfo, Access)> {
         let catalogue = self.shared.read();
         let holds = |info: &&SegmentInfo| {
@@ -408,6 +409,31 @@ impl Reader {
         let catalogue = self.shared.read();
         let log = catalogue.lanes.get(lane);
         log.map(|log| log.states.clone()).unwrap_or_default()
+    }
+
+    /// The blocks of a segment that may have something of these event times, ascending by position; empty if it has been
+    /// removed.
+    pub fn spans(
+        &mut self,
+        key: &SegmentKey,
+        times: &RangeInclusive<UtcNanos>,
+    ) -> Result<Vec<BlockSpan>, StoreError> {
+        let found = {
+            let catalogue = self.shared.read();
+            let info = catalogue.segment(key);
+            info.map(|info| (info.first, info.last, catalogue.access(info)))
+        };
+        let Some((first, last, access)) = found else {
+            return Ok(Vec::new());
+        };
+        let path = self.shared.path(key);
+        let spans = self.connection(key, access).and_then(|connection| {
+            scan::spans(connection, (first, last), times).map_err(sql("look up blocks", &path))
+        });
+        match spans {
+            Err(_) if self.shared.read().segment(key).is_none() => Ok(Vec::new()),
+            spans => spans,
+        }
     }
 
     /// When the block at a position was committed; `None` if it is not held, or its row cannot be read.

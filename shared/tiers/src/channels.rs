@@ -16,20 +16,22 @@ pub struct Measured {
     is_measured: Vec<bool>,
 }
 
+/// By the rule of [`Measured`].
+pub fn is_measured(schema: &RecordSchema, field: &Field) -> bool {
+    let is_number = match field.field_type.scalar() {
+        Scalar::Boolean | Scalar::Long | Scalar::Double => true,
+        Scalar::String | Scalar::Bytes => false,
+    };
+    let component = schema.name.rsplit('.').nth(1).unwrap_or_default();
+    let is_own_id = field.name.strip_suffix("ID") == Some(component);
+    is_number && !field.name.starts_with("private_") && field.name != "salIndex" && !is_own_id
+}
+
 impl Measured {
     pub fn new(schema: Arc<RecordSchema>) -> Self {
-        let component = schema.name.rsplit('.').nth(1).unwrap_or_default();
-        let own_id = format!("{component}ID");
-        let is_measured = |field: &Field| {
-            let is_number = match field.field_type.scalar() {
-                Scalar::Boolean | Scalar::Long | Scalar::Double => true,
-                Scalar::String | Scalar::Bytes => false,
-            };
-            let is_ours = field.name.starts_with("private_");
-            is_number && !is_ours && field.name != "salIndex" && field.name != own_id
-        };
+        let fields = schema.fields.iter();
         Self {
-            is_measured: schema.fields.iter().map(is_measured).collect(),
+            is_measured: fields.map(|field| is_measured(&schema, field)).collect(),
             decoder: Decoder::new(schema),
         }
     }

@@ -379,6 +379,13 @@ impl TierReader {
         read().map_err(sql("read series", &self.path))
     }
 
+    /// Those of one topic: its other instances, schemas and shapes.
+    pub fn series_of(&self, topic: &str) -> Result<Vec<Series>, StoreError> {
+        let mut all = self.series()?;
+        all.retain(|series| series.key.topic == topic);
+        Ok(all)
+    }
+
     /// `None` if it is not here.
     pub fn schema(&self, fingerprint: &Fingerprint) -> Result<Option<Schema>, StoreError> {
         let read = || -> rusqlite::Result<_> {
@@ -449,6 +456,31 @@ impl TierReader {
             Ok(all)
         };
         read().map_err(sql("read windows", &self.path))
+    }
+
+    /// The start of the oldest window of its first commit, or of those that were settled; `None` of none.
+    pub fn oldest(&self) -> Result<Option<UtcNanos>, StoreError> {
+        let read = || -> rusqlite::Result<Option<u32>> {
+            let firsts = [
+                "SELECT key, piece FROM settled WHERE key & 4294967295 = 0",
+                "SELECT key, piece FROM rows WHERE key & 4095 = 0 AND key >> 32 = (SELECT min(key) FROM rows) >> 32",
+            ];
+            let mut oldest: Option<u32> = None;
+            for text in firsts {
+                let mut statement = self.connection.prepare_cached(text)?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    let key = row.get::<_, i64>(0)? as u64;
+                    let piece = Piece::decode(row.get_ref(1)?.as_blob()?, key, Statistics::NONE);
+                    let piece = piece.map_err(wrong_value)?;
+                    let first = piece.windows.first().copied();
+                    oldest = oldest.into_iter().chain(first).min();
+                }
+            }
+            Ok(oldest)
+        };
+        let oldest = read().map_err(sql("read windows", &self.path))?;
+        Ok(oldest.map(|window| self.span.start(window)))
     }
 
     /// The notes of the commits that this window came with, the newest last; empty if it is not there.

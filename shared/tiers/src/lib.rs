@@ -21,7 +21,7 @@ mod settle;
 mod statistic;
 mod verify;
 
-pub use channels::{CHANNELS_MAX, Channel, Measured, Row, Shape};
+pub use channels::{CHANNELS_MAX, Channel, Measured, Row, Shape, is_measured};
 pub use collect::Samples;
 pub use file::{Found, Note, Run, Series, SeriesKey, Span, TOPIC_BYTES_MAX, TierFile, TierReader};
 pub use piece::PieceError;

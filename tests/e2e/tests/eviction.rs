@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use common::{Options, Setup, exclusive, wait_until};
 use efd_tests_e2e::{Account, Sim};
+use efd_tests_testkit::process;
+use serde_json::Value;
 
 const SETTLE: Duration = Duration::from_secs(90);
 /// Retention looks every ten seconds.
@@ -72,6 +74,17 @@ fn of_lane(account: &Account, lane: &str, key: &str) -> u64 {
     number.unwrap_or(0)
 }
 
+/// What `checkers/reduced.py` says of what stands in the place of evicted telemetry.
+fn reduced(setup: &Setup) -> Value {
+    let mut command = setup.python("reduced.py");
+    command.arg(setup.rig.oracle()).arg(setup.rig.lake());
+    let ran = process::run(command, SETTLE).unwrap();
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let said: Value = serde_json::from_str(&ran.stdout).unwrap();
+    println!("{said}");
+    said
+}
+
 #[test]
 fn telemetry_leaves_before_events_and_each_sample_is_named() {
     let _turn = exclusive();
@@ -96,6 +109,19 @@ fn telemetry_leaves_before_events_and_each_sample_is_named() {
     assert_eq!(account.json["reasons"].as_object().unwrap().len(), 1);
     let values = setup.check_values("lake");
     assert_eq!(values["lost"].as_u64(), Some(named));
+
+    // In the place of what was evicted stand statistics of just that.
+    let reduced = reduced(&setup);
+    let number = |key: &str| reduced[key].as_u64().unwrap();
+    assert_eq!(number("faults"), 0, "{reduced}");
+    assert_eq!(
+        (number("samples"), number("lost")),
+        (named, named),
+        "{reduced}"
+    );
+    assert!(number("rows") > 4 && number("values") > 500, "{reduced}");
+    assert!(number("evictions") > 0, "{reduced}");
+    assert_eq!(number("pointing"), number("evictions"), "{reduced}");
 
     // The same lake without its list of losses: what was evicted is then missing, and nobody may call it well.
     let losses = "efd_site=summit/efd_topic=efd.losses";
@@ -137,5 +163,10 @@ fn a_kill_among_evictions_names_each_sample_once() {
     assert!(account.arrived < RATE.into(), "{}", account.summary());
     assert!(of_lane(&account, "telemetry", "named") > 0);
     assert_eq!(of_lane(&account, "events", "blocks"), 0);
+    // Of what was in flight some arrived that is also named, and is in the statistics too: nothing has them twice else.
+    let reduced = reduced(&setup);
+    let number = |key: &str| reduced[key].as_u64().unwrap();
+    let named = of_lane(&account, "telemetry", "named");
+    assert_eq!(number("samples"), named, "{reduced}");
     setup.finish();
 }

@@ -12,6 +12,7 @@ use efd_shared_store::{Recovery, SegmentInfo, StoreError};
 
 use efd_edge_ship::{CENTRE, Notice};
 
+use super::substitute::Substitute;
 use super::{Committer, lane_name, unread};
 use crate::intake::{named_samples, record_loss};
 
@@ -25,7 +26,13 @@ impl Committer {
             now,
         );
         for step in steps {
-            if let Err(error) = self.carry_out(&step, now) {
+            let substitute = self.substitute(&step, now);
+            if matches!(substitute, Substitute::Wait) {
+                // What follows is worth more.
+                return;
+            }
+            let substitute = self.put_substitute(&step, substitute, now);
+            if let Err(error) = self.carry_out(&step, &substitute, now) {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     segment = %step.segment,
@@ -36,14 +43,38 @@ impl Committer {
         }
     }
 
-    fn carry_out(&mut self, step: &Step, now: UtcNanos) -> Result<(), StoreError> {
+    /// Before the loss that says where it is.
+    fn put_substitute(&mut self, step: &Step, substitute: Substitute, now: UtcNanos) -> String {
+        let text = match substitute {
+            Substitute::Wait | Substitute::NotNeeded => return String::new(),
+            Substitute::Missing(reason) => Err(reason),
+            Substitute::Committed => Ok("statistics stand in its place, lane reduced".into()),
+            Substitute::Made(reduced) => self
+                .commit_reduced(step, &reduced, now)
+                .map_err(|error| error.to_string()),
+        };
+        match text {
+            Ok(text) => format!("; {text}"),
+            Err(reason) => {
+                tracing::error!(segment = %step.segment, reason, "A segment leaves without a substitute");
+                format!("; no statistics in its place: {reason}")
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        step: &Step,
+        substitute: &str,
+        now: UtcNanos,
+    ) -> Result<(), StoreError> {
         let Step {
             segment,
             why,
             file_bytes,
             lost,
         } = step;
-        let losses = self.losses(step, now);
+        let losses = self.losses(step, substitute, now);
         self.name(&losses)?;
         let removed: Vec<(EpochLane, RangeSet)> = self
             .store
@@ -72,8 +103,11 @@ impl Committer {
         Ok(())
     }
 
-    fn losses(&self, step: &Step, now: UtcNanos) -> Vec<Loss> {
-        let detail = format!("segment {} of {} bytes", step.segment, step.file_bytes);
+    fn losses(&self, step: &Step, substitute: &str, now: UtcNanos) -> Vec<Loss> {
+        let detail = format!(
+            "segment {} of {} bytes{substitute}",
+            step.segment, step.file_bytes
+        );
         match step.why {
             Why::UnshippedBytes => {
                 let segments = self.store.segments();

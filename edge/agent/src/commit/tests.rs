@@ -4,6 +4,7 @@ use efd_shared_model::{
     ClockState, EdgeId, EpochId, EventTimeOrigin, Fingerprint, LeapTable, Loss, LossReason,
     RecordStamps, StreamDeclaration, StreamNumber, TopicKind,
 };
+use efd_shared_stats::Resolution;
 use efd_shared_store::{Item, Options, Position};
 
 use super::*;
@@ -29,6 +30,9 @@ impl Bench {
         let (store, _) = Store::open(folder.path(), options).unwrap();
         let (spare, spare_out) = sync_channel(4);
         let (notices_in, notices) = tokio::sync::mpsc::channel(1024);
+        let ten = Resolution::from_seconds(10).unwrap();
+        let (reducer, thread) = Reducer::new(store.reader(), ten);
+        std::thread::spawn(move || thread.run(&Stop::new()));
         let committer = Committer {
             store,
             options: CommitOptions {
@@ -47,6 +51,8 @@ impl Bench {
                 software: "test".into(),
             },
             clock: ClockReader::new(LeapTable::built_in()).unwrap(),
+            activity: Arc::default(),
+            reducer,
             meters: Arc::default(),
             recent: Arc::new(Recent::new(1 << 20)),
             spare,
@@ -83,7 +89,7 @@ impl Bench {
         self.committer.commit(&mut batch);
     }
 
-    /// Streams are numbered per epoch without a hole: 1 and 2 are the project's own.
+    /// Streams are numbered per epoch without a hole: 1 to 3 are the project's own.
     fn declare(&self, kind: LaneKind, stream: u32) -> Vec<StreamDeclaration> {
         vec![StreamDeclaration {
             number: StreamNumber(stream),
@@ -117,6 +123,15 @@ impl Bench {
             builder.finish(crate::intake::PARKED_STREAM, stamps());
         }
         self.committer.commit(&mut batch);
+    }
+
+    /// Until nothing is waited for.
+    fn retain(&mut self) {
+        self.committer.retain(utc_now());
+        while self.committer.reducer.is_waiting() {
+            std::thread::sleep(Duration::from_millis(1));
+            self.committer.retain(utc_now());
+        }
     }
 
     fn losses(&mut self) -> Vec<Loss> {
@@ -163,12 +178,12 @@ fn a_block_that_the_store_refuses_is_named_and_the_next_one_is_stored() {
     let mut bench = Bench::new(unlimited());
     let mut batch = Batch::default();
     // A stream whose schema nobody has declared.
-    batch.streams = bench.declare(LaneKind::Telemetry, 3);
+    batch.streams = bench.declare(LaneKind::Telemetry, 4);
     batch.streams[0].schema = Fingerprint::of("other");
     let builder = &mut batch.lane(LaneKind::Telemetry).builder;
     for _ in 0..7 {
-        builder.datum(StreamNumber(3)).push(0);
-        builder.finish(StreamNumber(3), stamps());
+        builder.datum(StreamNumber(4)).push(0);
+        builder.finish(StreamNumber(4), stamps());
     }
     bench.committer.commit(&mut batch);
     let losses = bench.losses();
@@ -180,7 +195,7 @@ fn a_block_that_the_store_refuses_is_named_and_the_next_one_is_stored() {
     assert!(losses[0].detail.contains("refused"), "{}", losses[0].detail);
     assert_eq!(bench.held(LaneKind::Telemetry), 0);
 
-    bench.commit(LaneKind::Telemetry, 3, 2);
+    bench.commit(LaneKind::Telemetry, 4, 2);
     let store = &bench.committer.store;
     let logs = store.reader().logs();
     let telemetry = logs.iter().find(|log| log.lane.kind == LaneKind::Telemetry);
@@ -192,9 +207,9 @@ fn a_block_that_the_store_refuses_is_named_and_the_next_one_is_stored() {
 #[test]
 fn telemetry_leaves_before_events_and_its_loss_is_durable_first() {
     let mut bench = Bench::new(unlimited());
-    bench.commit(LaneKind::Events, 3, 40);
-    for stream in 4..9 {
-        bench.commit(LaneKind::Telemetry, stream, 40 + stream as usize);
+    bench.commit(LaneKind::Events, 4, 40);
+    for stream in 5..10 {
+        bench.commit(LaneKind::Telemetry, stream, 39 + stream as usize);
     }
     let bytes = |bench: &Bench| -> u64 {
         let segments = bench.committer.store.segments();
@@ -202,7 +217,7 @@ fn telemetry_leaves_before_events_and_its_loss_is_durable_first() {
     };
     // Two segments too many.
     bench.committer.options.policy.bytes_max = bytes(&bench) - 60_000;
-    bench.committer.retain(utc_now());
+    bench.retain();
     assert_eq!(bench.held(LaneKind::Events), 1);
     let losses = bench.losses();
     assert!(!losses.is_empty());
@@ -262,7 +277,7 @@ fn parked_samples_that_became_records_or_were_named_are_no_loss() {
     // The newest segment is open, and stays.
     bench.park("Test::other", ParkedReason::Untyped, 1);
     bench.committer.options.policy.unshipped_bytes_max = 0;
-    bench.committer.retain(utc_now());
+    bench.retain();
     let mut named: Vec<_> = bench
         .losses()
         .into_iter()

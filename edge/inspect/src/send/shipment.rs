@@ -15,7 +15,7 @@ use super::SendError;
 use super::receipt::Receipt;
 use crate::outcome::InspectError;
 use crate::screen::Screen;
-use crate::when::Window;
+use efd_shared_daemon::when::Window;
 
 /// Which blocks. The default is all that are shipped.
 #[derive(Clone, Debug, Default)]

@@ -28,6 +28,7 @@ async fn daemon(token: Option<Secret>) -> Daemon {
         readiness: readiness.clone(),
         status: Arc::new(|| json!({ "site": "summit" })),
         extra: Router::new().route("/query", get(async || "rows")),
+        open: Router::new().route("/page", get(async || "page")),
     };
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = HttpServer::bind(&HttpAddress { listen, token })
@@ -115,6 +116,7 @@ async fn with_a_token_every_route_asks_for_it() {
             assert!(matches!(error, GetError::Token { .. }), "{path}: {error}");
         }
     }
+    assert_eq!(daemon.text("/page").await, (200, "page".into()));
     assert_eq!(
         daemon.get("/status", Some(TOKEN)).await.unwrap().status,
         200
@@ -284,4 +286,35 @@ fn strange_servers_are_named() {
     let late = answered(b"HTTP/1.1 200 OK\r\n", Some(Arc::clone(&hold)));
     hold.store(false, Ordering::Relaxed);
     assert!(matches!(late, Err(GetError::Late { .. })), "{late:?}");
+}
+
+#[test]
+fn a_token_is_a_password_too() {
+    let token = Secret::new(TOKEN).unwrap();
+    let check = |offered: &str| is_right(&token, &HeaderValue::from_str(offered).unwrap());
+    assert!(check("Bearer a-token-of-some-length"));
+    // `efd:a-token-of-some-length`, and `:a-token-of-some-length`.
+    assert!(check("Basic ZWZkOmEtdG9rZW4tb2Ytc29tZS1sZW5ndGg="));
+    assert!(check("Basic OmEtdG9rZW4tb2Ytc29tZS1sZW5ndGg="));
+    for wrong in [
+        "",
+        "Bearer ",
+        "Bearer a-token",
+        "Basic ",
+        "Basic ZWZk",
+        "Basic ZWZkOnggeCB4",
+        "Basic ZWZkOmEtdG9rZW4tb2Ytc29tZS1sZW5ndGg",
+        "Basic =OmE",
+        "Basic ====",
+        "Basic ZWZ\u{7f}",
+        "Digest a-token-of-some-length",
+    ] {
+        assert!(
+            HeaderValue::from_str(wrong).is_err() || !check(wrong),
+            "{wrong}"
+        );
+    }
+    for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo")] {
+        assert_eq!(base64(text.as_bytes()).as_deref(), Some(bytes.as_bytes()));
+    }
 }

@@ -71,6 +71,14 @@ impl BlockBuilder {
         self.datum_bytes
     }
 
+    /// What was collected, stream by stream: the stamps of its records.
+    pub fn sections(&self) -> impl Iterator<Item = (StreamNumber, &[RecordStamps])> {
+        self.used.iter().map(|&stream| {
+            let section = &self.sections[stream as usize - 1];
+            (StreamNumber(stream), section.stamps.as_slice())
+        })
+    }
+
     /// Whether a datum of any legal size still fits.
     pub fn has_room(&self) -> bool {
         let bytes = self.datum_bytes + self.records * OVERHEAD_BYTES_MAX + DATUM_BYTES_MAX;

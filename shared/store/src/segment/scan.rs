@@ -1,13 +1,14 @@
 //! Reads a segment's rows: whole at recovery, one by one where whole does not work.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use bytes::Bytes;
 use efd_shared_model::{
     BlockNumber, EdgeId, EpochId, EpochLane, Lane, LaneKind, RangeSet, SealedBlock, UtcNanos,
 };
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{BlockRow, Contents};
@@ -298,6 +299,37 @@ pub(crate) fn find(
         }
     }
     Ok(found)
+}
+
+/// What is known of a block without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSpan {
+    pub position: Position,
+    pub event_time_min: UtcNanos,
+    pub event_time_max: UtcNanos,
+    pub payload_bytes: u64,
+}
+
+/// Blocks that may have something of these event times, ascending by position.
+pub(crate) fn spans(
+    connection: &Connection,
+    (first, last): (Position, Position),
+    times: &RangeInclusive<UtcNanos>,
+) -> rusqlite::Result<Vec<BlockSpan>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT position, event_time_min, event_time_max, payload_bytes FROM blocks \
+         WHERE position BETWEEN ?1 AND ?2 AND event_time_min <= ?3 AND ?4 <= event_time_max ORDER BY position",
+    )?;
+    let parameters = params![first.0, last.0, times.end().0, times.start().0];
+    let rows = statement.query_map(parameters, |row| {
+        Ok(BlockSpan {
+            position: Position(row.get(0)?),
+            event_time_min: UtcNanos(row.get(1)?),
+            event_time_max: UtcNanos(row.get(2)?),
+            payload_bytes: row.get(3)?,
+        })
+    })?;
+    rows.collect()
 }
 
 pub(crate) fn committed(connection: &Connection, position: Position) -> rusqlite::Result<UtcNanos> {

@@ -84,7 +84,7 @@ fn stream(rng: &mut Rng, number: u32) -> StreamDeclaration {
         topic: rng.word(30),
         dds_topic: rng.word(30),
         dds_type: rng.word(30),
-        kind: TopicKind::from_u8(rng.below(6) as u8).unwrap(),
+        kind: TopicKind::from_u8(rng.below(7) as u8).unwrap(),
         schema: Schema::new(rng.word(9)).fingerprint(),
     }
 }

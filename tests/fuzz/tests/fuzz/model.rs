@@ -165,7 +165,7 @@ fn stream_declarations() {
                 topic: rng.word(60),
                 dds_topic: rng.word(60),
                 dds_type: rng.word(60),
-                kind: TopicKind::from_u8(rng.below(6) as u8).unwrap(),
+                kind: TopicKind::from_u8(rng.below(7) as u8).unwrap(),
                 schema: Schema::new(rng.word(9)).fingerprint(),
             };
             written(|out| stream.write(out))

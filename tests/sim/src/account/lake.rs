@@ -13,6 +13,8 @@ use super::{Evidence, Lane, NamedLoss};
 use crate::oracle::Publisher;
 
 const LOSSES: &str = "efd.losses";
+/// Statistics in the place of lost records: nobody published them.
+const REDUCED: &str = "efd.reduced";
 /// Records that the lake could not read: there should be none.
 pub(super) const REJECTED: &str = "efd.rejected";
 
@@ -24,7 +26,7 @@ pub(super) fn read(lake: &Path) -> Result<Evidence> {
     for (_, path) in losses {
         read_losses(&path, &mut evidence).with_context(|| format!("read {}", path.display()))?;
     }
-    for (topic, path) in rows {
+    for (topic, path) in rows.into_iter().filter(|(topic, _)| topic != REDUCED) {
         let read = if topic == REJECTED {
             read_rejected(&path, &mut evidence)
         } else {

@@ -1,9 +1,10 @@
 //! Times as people write them.
 
-use efd_shared_daemon::units::{Span, UnitError};
 use efd_shared_model::UtcNanos;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::units::{Span, UnitError};
 
 /// A half-open span of event time, `from <= time < until`; without a bound where `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -14,31 +15,59 @@ pub struct Window {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
-    #[error("--{option} `{text}`: {source}")]
+    #[error("{option} `{text}`: {source}")]
     Span {
         option: &'static str,
         text: String,
         source: UnitError,
     },
     #[error(
-        "--{option} `{text}` is not a time: write 2026-11-24T06:30:00Z, or -2h for two hours ago"
+        "{option} `{text}` is not a time: write 2026-11-24T06:30:00Z, or -2h for two hours ago"
     )]
     Time { option: &'static str, text: String },
-    #[error("--{option} `{text}` has no Z: times are UTC, write {suggestion}")]
+    #[error("{option} `{text}` has no Z: times are UTC, write {suggestion}")]
     NoZ {
         option: &'static str,
         text: String,
         suggestion: String,
     },
-    #[error("--{option} `{text}` is not between the years 1677 and 2262")]
+    #[error("{option} `{text}` is not between the years 1677 and 2262")]
     OutOfRange { option: &'static str, text: String },
-    #[error("nothing is between --from {from} and --until {until}: the first must be earlier")]
-    Empty { from: UtcNanos, until: UtcNanos },
+    #[error(
+        "nothing is between {} {from} and {} {until}: the first must be earlier",
+        named.from, named.until
+    )]
+    Empty {
+        named: Named,
+        from: UtcNanos,
+        until: UtcNanos,
+    },
+}
+
+/// What whoever asks calls the two times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub from: &'static str,
+    pub until: &'static str,
+}
+
+impl Named {
+    /// Options of a command.
+    pub const OPTIONS: Self = Self {
+        from: "--from",
+        until: "--until",
+    };
+    /// Parameters of a request.
+    pub const PARAMETERS: Self = Self {
+        from: "from",
+        until: "until",
+    };
 }
 
 impl Window {
     /// RFC 3339 with a Z, or `-2h`: before `now`.
     pub fn parse(
+        named: Named,
         from: Option<&str>,
         until: Option<&str>,
         now: UtcNanos,
@@ -46,11 +75,13 @@ impl Window {
         let read =
             |option, text: Option<&str>| text.map(|text| parse(option, text, now)).transpose();
         let window = Self {
-            from: read("from", from)?,
-            until: read("until", until)?,
+            from: read(named.from, from)?,
+            until: read(named.until, until)?,
         };
         match (window.from, window.until) {
-            (Some(from), Some(until)) if until <= from => Err(WindowError::Empty { from, until }),
+            (Some(from), Some(until)) if until <= from => {
+                Err(WindowError::Empty { named, from, until })
+            }
             _ => Ok(window),
         }
     }
@@ -115,7 +146,8 @@ mod tests {
     #[test]
     fn times() {
         let check = |text: &str, expected: Result<&str, &str>| {
-            let window = Window::parse(Some(text), None, NOW).map(|window| window.from.unwrap());
+            let window = Window::parse(Named::OPTIONS, Some(text), None, NOW)
+                .map(|window| window.from.unwrap());
             match expected {
                 Ok(time) => assert_eq!(window.unwrap().to_string(), time),
                 Err(error) => assert_eq!(window.unwrap_err().to_string(), error),
@@ -143,7 +175,7 @@ mod tests {
             Err("--from `3000-01-01T00:00:00Z` is not between the years 1677 and 2262"),
         );
         assert!(
-            Window::parse(Some("-2"), None, NOW)
+            Window::parse(Named::OPTIONS, Some("-2"), None, NOW)
                 .unwrap_err()
                 .to_string()
                 .contains("has no unit")
@@ -152,7 +184,7 @@ mod tests {
 
     #[test]
     fn spans_are_half_open() {
-        let window = Window::parse(Some("-2h"), Some("-1h"), NOW).unwrap();
+        let window = Window::parse(Named::OPTIONS, Some("-2h"), Some("-1h"), NOW).unwrap();
         let (from, until) = (window.from.unwrap(), window.until.unwrap());
         assert!(window.contains(from) && !window.contains(until));
         assert!(
@@ -160,7 +192,7 @@ mod tests {
         );
         assert!(window.touches(UtcNanos(0), from) && !window.touches(until, UtcNanos(i64::MAX)));
         assert!(matches!(
-            Window::parse(Some("-1h"), Some("-1h"), NOW),
+            Window::parse(Named::OPTIONS, Some("-1h"), Some("-1h"), NOW),
             Err(WindowError::Empty { .. })
         ));
     }

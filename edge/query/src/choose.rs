@@ -1,0 +1,262 @@
+//! From where a question is answered.
+
+use std::fmt;
+
+use efd_shared_stats::Resolution;
+
+use crate::ask::TierAsk;
+use crate::error::QueryError;
+use efd_edge_tiers::settings::name;
+
+/// What there is, and what it would cost.
+#[derive(Clone, Debug)]
+pub struct Offers {
+    pub raw: RawOffer,
+    /// Finest first; only those that have something of the topic.
+    pub tiers: Vec<TierOffer>,
+    /// Whether the fields are numbers: others have no windows.
+    pub is_measured: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawOffer {
+    /// The oldest event time held, ns UTC.
+    pub begin: Option<i64>,
+    /// Of all blocks in the span, about.
+    pub bytes: u64,
+    /// Above it raw records are read only if they are asked for by name.
+    pub bytes_max: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierOffer {
+    pub resolution: Resolution,
+    pub begin: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    Raw,
+    Tier(Resolution),
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raw => f.write_str("raw"),
+            Self::Tier(resolution) => f.write_str(&name(*resolution)),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub from: From,
+    /// Windows of so many ns, where they have to be fewer than records or windows that are kept.
+    pub width: Option<i64>,
+    pub why: String,
+}
+
+const MS: i64 = 1_000_000;
+const SECOND: i64 = 1000 * MS;
+const MINUTE: i64 = 60 * SECOND;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// Widths that a day or a week is a whole number of.
+const WIDTHS: [i64; 34] = [
+    MS,
+    2 * MS,
+    5 * MS,
+    10 * MS,
+    20 * MS,
+    50 * MS,
+    100 * MS,
+    200 * MS,
+    500 * MS,
+    SECOND,
+    2 * SECOND,
+    5 * SECOND,
+    10 * SECOND,
+    15 * SECOND,
+    20 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    2 * MINUTE,
+    5 * MINUTE,
+    10 * MINUTE,
+    15 * MINUTE,
+    20 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+    2 * HOUR,
+    3 * HOUR,
+    4 * HOUR,
+    6 * HOUR,
+    8 * HOUR,
+    12 * HOUR,
+    DAY,
+    2 * DAY,
+    7 * DAY,
+    28 * DAY,
+];
+
+/// The smallest of the widths that is at least so long and made of whole windows of `part`; a multiple of `part` if there
+/// is none.
+pub fn width(at_least: i64, part: i64) -> i64 {
+    let found = WIDTHS
+        .into_iter()
+        .find(|width| at_least <= *width && width % part == 0);
+    let multiples = at_least.saturating_add(part - 1) / part;
+    found.unwrap_or_else(|| multiples.max(1).saturating_mul(part))
+}
+
+/// For `from..until`, at most about `points` of each column where that is given.
+pub fn choose(
+    asked: &TierAsk,
+    offers: &Offers,
+    (from, until): (i64, i64),
+    points: Option<usize>,
+) -> Result<Choice, QueryError> {
+    let span = until.saturating_sub(from).max(1);
+    let wanted = points.map(|points| (span / points.max(1) as i64).max(1));
+    match asked {
+        TierAsk::Raw => Ok(Choice {
+            from: From::Raw,
+            width: wanted.filter(|_| offers.is_measured).map(|it| width(it, 1)),
+            why: "asked for by name".into(),
+        }),
+        TierAsk::Tier(asked) => {
+            let found = offers
+                .tiers
+                .iter()
+                .find(|tier| name(tier.resolution) == *asked);
+            let tier = found.ok_or_else(|| QueryError::NoTier {
+                asked: asked.clone(),
+                known: known(offers),
+            })?;
+            Ok(of_tier(tier, wanted, "asked for by name".into()))
+        }
+        TierAsk::Auto => Ok(auto(offers, from, wanted)),
+    }
+}
+
+fn known(offers: &Offers) -> String {
+    let tiers = offers.tiers.iter().map(|tier| name(tier.resolution));
+    let all: Vec<String> = std::iter::once("raw".to_owned()).chain(tiers).collect();
+    all.join(", ")
+}
+
+fn of_tier(tier: &TierOffer, wanted: Option<i64>, why: String) -> Choice {
+    let resolution = tier.resolution.nanos();
+    let width = wanted
+        .filter(|wanted| resolution < *wanted)
+        .map(|wanted| width(wanted, resolution));
+    Choice {
+        from: From::Tier(tier.resolution),
+        width,
+        why,
+    }
+}
+
+/// The coarsest tier that is fine enough and reaches back; else raw records, if they reach back and are not too many; else
+/// the finest tier that does; else what reaches back farthest.
+fn auto(offers: &Offers, from: i64, wanted: Option<i64>) -> Choice {
+    let raw = |why: String| Choice {
+        from: From::Raw,
+        width: wanted.filter(|_| offers.is_measured).map(|it| width(it, 1)),
+        why,
+    };
+    if !offers.is_measured {
+        return raw("tiers have numbers of telemetry only".into());
+    }
+    let begins = offers.tiers.iter().map(|tier| tier.begin);
+    let oldest = begins.chain(offers.raw.begin).min();
+    let Some(oldest) = oldest else {
+        return raw("nothing is held".into());
+    };
+    // Beyond what anything reaches nothing is better than anything else.
+    let needed = from.max(oldest);
+    let reaches = |tier: &&TierOffer| tier.begin <= needed;
+    let is_fine = |tier: &&TierOffer| wanted.is_some_and(|it| tier.resolution.nanos() <= it);
+    let coarsest_fine = offers.tiers.iter().rev().filter(reaches).find(is_fine);
+    if let Some(tier) = coarsest_fine {
+        return of_tier(tier, wanted, "fine enough for the number of points".into());
+    }
+    let has_raw = offers.raw.begin.is_some_and(|begin| begin <= needed);
+    let is_cheap = offers.raw.bytes <= offers.raw.bytes_max;
+    if has_raw && is_cheap {
+        return raw("no tier is as fine as asked for".into());
+    }
+    let why = match has_raw {
+        true => format!(
+            "raw records of the span are about {} MiB with their neighbours, read without being asked for by name up to {}",
+            offers.raw.bytes >> 20,
+            offers.raw.bytes_max >> 20
+        ),
+        false => "raw records do not reach back so far".into(),
+    };
+    match offers.tiers.iter().find(reaches) {
+        Some(tier) => of_tier(tier, wanted, why),
+        None => raw("nothing else reaches back so far".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_795_399_200 * SECOND;
+
+    fn offers(raw_bytes: u64) -> Offers {
+        let tier = |seconds: u32, days: i64| TierOffer {
+            resolution: Resolution::from_seconds(seconds).unwrap(),
+            begin: NOW - days * DAY,
+        };
+        Offers {
+            raw: RawOffer {
+                begin: Some(NOW - 7 * DAY),
+                bytes: raw_bytes,
+                bytes_max: 1000,
+            },
+            tiers: vec![tier(10, 31), tier(300, 366)],
+            is_measured: true,
+        }
+    }
+
+    #[test]
+    fn the_best_tier() {
+        let check = |span: i64, points: usize, bytes: u64, expected: &str, width: Option<i64>| {
+            let times = (NOW - span, NOW);
+            let choice = choose(&TierAsk::Auto, &offers(bytes), times, Some(points)).unwrap();
+            assert_eq!(choice.from.to_string(), expected, "{choice:?}");
+            assert_eq!(choice.width, width, "{choice:?}");
+        };
+        check(5 * MINUTE, 1000, 100, "raw", Some(500 * MS));
+        check(5 * MINUTE, 1000, 10_000, "10s", None);
+        check(6 * HOUR, 1000, 10_000, "10s", Some(30 * SECOND));
+        check(7 * DAY, 1000, 100_000, "5min", Some(15 * MINUTE));
+        check(30 * DAY, 100_000, 100, "10s", Some(30 * SECOND));
+        check(100 * DAY, 100_000, 100, "5min", None);
+        check(366 * DAY, 1000, 100, "5min", Some(12 * HOUR));
+        check(4000 * DAY, 1000, 100, "5min", Some(7 * DAY));
+    }
+
+    #[test]
+    fn by_name_and_what_has_no_windows() {
+        let times = (NOW - HOUR, NOW);
+        let named = |name: &str| {
+            let asked = TierAsk::parse(name);
+            choose(&asked, &offers(1 << 40), times, None)
+        };
+        assert_eq!(named("raw").unwrap().from, From::Raw);
+        assert_eq!(named("5min").unwrap().from.to_string(), "5min");
+        let error = named("1h").unwrap_err().to_string();
+        assert_eq!(error, "no tier `1h`: there are raw, 10s, 5min");
+        let texts = Offers {
+            is_measured: false,
+            ..offers(1 << 40)
+        };
+        let choice = choose(&TierAsk::Auto, &texts, times, Some(10)).unwrap();
+        assert_eq!((choice.from, choice.width), (From::Raw, None));
+    }
+}
