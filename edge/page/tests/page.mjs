@@ -2,7 +2,7 @@
 //
 //   node tests/page.mjs http://127.0.0.1:8089/ tests/mock.json [folder for screenshots]
 //
-// PLAYWRIGHT names the folder whose node_modules has playwright-core, CHROMIUM the browser.
+// PLAYWRIGHT_CORE names the folder of playwright-core where it is not in node_modules, CHROMIUM the browser.
 // The expectations, all but `topic` and `field` optional:
 //   { "components": [names], "topic", "field", "units", "instance", "span": "1h", "token",
 //     "low", "high": bounds of what is drawn, "last": [least, greatest], "pointsMin": n, "gapsMin": n,
@@ -17,7 +17,7 @@ import { join } from "node:path";
 const [baseUrl, expectationsPath, shots = "screenshots"] = process.argv.slice(2);
 const expected = JSON.parse(await readFile(expectationsPath, "utf8"));
 const base = new URL(baseUrl);
-const { chromium } = createRequire(join(process.env.PLAYWRIGHT ?? import.meta.dirname, "/"))("playwright-core");
+const { chromium } = createRequire(import.meta.url)(process.env.PLAYWRIGHT_CORE ?? "playwright-core");
 await mkdir(shots, { recursive: true });
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });

@@ -18,6 +18,22 @@ pub struct Offers {
     pub is_measured: bool,
 }
 
+impl Offers {
+    /// Where anything that is held begins; `None` of nothing.
+    pub fn oldest(&self) -> Option<i64> {
+        let begins = self.tiers.iter().map(|tier| tier.begin);
+        begins.chain(self.raw.begin).min()
+    }
+
+    /// Whether raw records reach back to `needed`. The window that the oldest of them is in begins before it, and has no
+    /// more than they.
+    pub fn has_raw(&self, needed: i64) -> bool {
+        let finest = self.tiers.first().map_or(0, |tier| tier.resolution.nanos());
+        let begin = self.raw.begin;
+        begin.is_some_and(|begin| begin.saturating_sub(finest) <= needed)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawOffer {
     /// The oldest event time held, ns UTC.
@@ -169,9 +185,7 @@ fn auto(offers: &Offers, from: i64, wanted: Option<i64>) -> Choice {
     if !offers.is_measured {
         return raw("tiers have numbers of telemetry only".into());
     }
-    let begins = offers.tiers.iter().map(|tier| tier.begin);
-    let oldest = begins.chain(offers.raw.begin).min();
-    let Some(oldest) = oldest else {
+    let Some(oldest) = offers.oldest() else {
         return raw("nothing is held".into());
     };
     // Beyond what anything reaches nothing is better than anything else.
@@ -182,7 +196,7 @@ fn auto(offers: &Offers, from: i64, wanted: Option<i64>) -> Choice {
     if let Some(tier) = coarsest_fine {
         return of_tier(tier, wanted, "fine enough for the number of points".into());
     }
-    let has_raw = offers.raw.begin.is_some_and(|begin| begin <= needed);
+    let has_raw = offers.has_raw(needed);
     let is_cheap = offers.raw.bytes <= offers.raw.bytes_max;
     if has_raw && is_cheap {
         return raw("no tier is as fine as asked for".into());
@@ -239,6 +253,21 @@ mod tests {
         check(100 * DAY, 100_000, 100, "5min", None);
         check(366 * DAY, 1000, 100, "5min", Some(12 * HOUR));
         check(4000 * DAY, 1000, 100, "5min", Some(7 * DAY));
+    }
+
+    /// All began together: windows of the oldest records begin before them.
+    #[test]
+    fn a_young_buffer_has_all_in_raw_records() {
+        let mut offers = offers(100);
+        offers.raw.begin = Some(NOW - 7 * SECOND);
+        for tier in &mut offers.tiers {
+            let nanos = tier.resolution.nanos();
+            tier.begin = (NOW - 7 * SECOND) / nanos * nanos;
+        }
+        offers.tiers.pop();
+        let times = (NOW - 5 * MINUTE, NOW);
+        let choice = choose(&TierAsk::Auto, &offers, times, Some(1000)).unwrap();
+        assert_eq!(choice.from, From::Raw, "{choice:?}");
     }
 
     #[test]

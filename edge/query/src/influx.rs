@@ -253,11 +253,13 @@ impl Influx<'_> {
         if !offers.is_measured {
             return None;
         }
-        let begins = offers.tiers.iter().map(|tier| tier.begin);
-        let oldest = begins.chain(offers.raw.begin).min()?;
-        let needed = from.max(oldest);
-        let has_raw = offers.raw.begin.is_some_and(|begin| begin <= needed);
-        if has_raw && offers.raw.bytes <= offers.raw.bytes_max {
+        let needed = from.max(offers.oldest()?);
+        if offers.has_raw(needed) && offers.raw.bytes <= offers.raw.bytes_max {
+            return None;
+        }
+        let instances = self.library.shelf.known_of(&topic.name);
+        let is_one = scan.instance.is_some() || instances.is_none_or(|(all, _)| all.len() <= 1);
+        if grid.ends && !is_one {
             return None;
         }
         let fits = |resolution: Resolution| {

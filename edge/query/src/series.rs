@@ -234,7 +234,7 @@ impl Library {
             return Ok(());
         }
         let offers = self.offers(work.topic, work.columns, (first, until));
-        let is_held = offers.raw.begin.is_some_and(|begin| begin <= first);
+        let is_held = offers.has_raw(first);
         if !is_held || offers.raw.bytes_max < offers.raw.bytes || offers.raw.bytes == 0 {
             return Ok(());
         }

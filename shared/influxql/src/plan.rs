@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use crate::ast::{Expr, Fill, Page, Select};
 use crate::error::StatementError;
 use crate::expand::{Fields, expand, names};
+use crate::function::Function;
 use crate::instant;
 use crate::limits::Limits;
 use crate::predicate::Predicate;
@@ -142,11 +143,17 @@ impl Plan {
             || !groups.beside.is_empty()
             || !groups.calls.iter().all(is_summed)
             || self.predicate.as_ref().is_some_and(asks_more);
+        let ends = groups
+            .calls
+            .iter()
+            .any(|it| matches!(it.function, Function::First | Function::Last));
         (!needs_points).then(|| {
-            groups.grid.unwrap_or(Grid {
+            let all = Grid {
                 every: 0,
                 offset: 0,
-            })
+                ends,
+            };
+            groups.grid.map_or(all, |grid| Grid { ends, ..grid })
         })
     }
 }

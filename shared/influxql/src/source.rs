@@ -107,6 +107,8 @@ pub struct Grid {
     /// ns; 0: one group takes all.
     pub every: i64,
     pub offset: i64,
+    /// First or last values are asked for: windows of several instances that begin together do not tell which it is.
+    pub ends: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ NANOS = 10**9
 
 def event_time(fields):
     """UTC, ns since 1970, of SAL's TAI seconds."""
-    return round((Fraction(fields["private_sndStamp"]) - Fraction(TAI_MINUS_UTC)) * NANOS)
+    return math.floor((Fraction(fields["private_sndStamp"]) - Fraction(TAI_MINUS_UTC)) * NANOS + Fraction(1, 2))
 
 
 def measured(topic, fields):

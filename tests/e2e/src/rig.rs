@@ -268,6 +268,11 @@ impl Rig {
         self.sim.as_mut().context("efd-sim was not started")
     }
 
+    /// Of the edge's HTTP.
+    pub fn edge_url(&self) -> String {
+        format!("http://{}", self.edge_http)
+    }
+
     /// What `/status` of the edge says.
     pub fn edge_status(&self) -> Result<Json> {
         self.status(self.edge_http)
@@ -277,8 +282,17 @@ impl Rig {
         self.status(self.central_http)
     }
 
+    /// What the edge's HTTP answers.
+    pub fn edge_json(&self, path: &str) -> Result<Json> {
+        self.json(self.edge_http, path)
+    }
+
     fn status(&self, address: SocketAddr) -> Result<Json> {
-        let url = format!("http://{address}/status");
+        self.json(address, "/status")
+    }
+
+    fn json(&self, address: SocketAddr, path: &str) -> Result<Json> {
+        let url = format!("http://{address}{path}");
         let answer = self
             .options
             .network

@@ -8,6 +8,7 @@
 
 mod cache;
 mod debian;
+mod influx;
 mod maven;
 mod venv;
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use cache::Cache;
 pub use debian::Group;
+pub use influx::InfluxHome;
 pub use maven::{KafkaHome, RegistryHome};
 
 use crate::process::{self, Captured, ProcessError};
@@ -126,7 +128,24 @@ impl Installer {
     /// # Errors
     /// As [`kafka`](Self::kafka).
     pub fn python(&self) -> Result<Python, InstallError> {
-        venv::python(self)
+        venv::python(self, &venv::CHECKERS)
+    }
+
+    /// A Python as the observatory's users have it, with the pinned packages of `services/observatory.txt`.
+    ///
+    /// # Errors
+    /// As [`kafka`](Self::kafka).
+    pub fn observatory(&self) -> Result<Python, InstallError> {
+        venv::python(self, &venv::OBSERVATORY)
+    }
+
+    /// What [`Influx::start`](crate::services::Influx::start) needs: Debian's package, unpacked and not installed, as it
+    /// would start a server of its own.
+    ///
+    /// # Errors
+    /// As [`kafka`](Self::kafka).
+    pub fn influx(&self) -> Result<InfluxHome, InstallError> {
+        influx::influx(self)
     }
 
     fn report(&self, line: &str) {

@@ -48,6 +48,18 @@ impl Python {
         self.folder.join("bin/python")
     }
 
+    /// The folder of Playwright's driver: `node`, and `package`, which is playwright-core. `None` where it is not installed.
+    pub fn playwright(&self) -> Option<PathBuf> {
+        let versions = std::fs::read_dir(self.folder.join("lib")).ok()?;
+        let drivers = versions.filter_map(|version| {
+            let packages = version.ok()?.path().join("site-packages");
+            Some(packages.join("playwright/driver"))
+        });
+        drivers
+            .into_iter()
+            .find(|driver| driver.join("node").exists())
+    }
+
     /// A command that runs `script`: to add arguments and environment, for [`run_json`] or for
     /// [`Daemon::start`](process::Daemon::start) (a publisher, say). Nothing of the user's Python is seen, no byte code
     /// is written beside the script, and astropy does not try the network.

@@ -1,13 +1,15 @@
-//! Real services on free ports of 127.0.0.1: one Kafka broker, one schema registry.
+//! Real services on free ports of 127.0.0.1: one Kafka broker, one schema registry, one InfluxDB.
 //!
 //! They run inside a private network (start them from within [`isolated`](crate::netns::isolated)) as well as outside.
 
+mod influx;
 mod kafka;
 mod registry;
 
 use std::io;
 use std::path::PathBuf;
 
+pub use influx::Influx;
 pub use kafka::{Kafka, KafkaOptions};
 pub use registry::{Registry, RegistryOptions};
 

@@ -36,7 +36,8 @@ enum Stage {
 pub(crate) const FEATURES: &str =
     "efd-edge-agent/sabotage,efd-central-daemon/sabotage,efd-edge-inspect/play";
 
-/// What the tests start: Kafka, a schema registry, a Python with DuckDB and other readers.
+/// What the tests start: Kafka, a schema registry, a Python with DuckDB and other readers, the
+/// observatory's Python, an InfluxDB, a browser.
 pub(crate) fn prepare() -> Result<()> {
     let installer = Installer::new()?;
     installer.packages(Group::Build)?;
@@ -44,6 +45,8 @@ pub(crate) fn prepare() -> Result<()> {
     installer.kafka()?;
     installer.registry()?;
     installer.python()?;
+    installer.observatory()?;
+    installer.influx()?;
     Ok(())
 }
 

@@ -95,5 +95,6 @@ fn intervals(arguments: &[Expr], now: i64) -> Result<Grid, StatementError> {
         } else {
             0
         },
+        ends: false,
     })
 }

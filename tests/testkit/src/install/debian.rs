@@ -35,6 +35,7 @@ impl Group {
                 Need::PythonVenv,
                 Need::Ip,
                 Need::Ext4,
+                Need::Chromium,
             ],
         }
     }
@@ -53,6 +54,7 @@ pub(super) enum Need {
     PythonVenv,
     Ip,
     Ext4,
+    Chromium,
 }
 
 impl Need {
@@ -68,6 +70,7 @@ impl Need {
             Self::PythonVenv => "Python 3.11 or newer with venv",
             Self::Ip => "ip (iproute2)",
             Self::Ext4 => "mkfs.ext4, mount and fsfreeze",
+            Self::Chromium => "Chromium",
         }
     }
 
@@ -83,6 +86,7 @@ impl Need {
             Self::PythonVenv => &["python3-venv"],
             Self::Ip => &["iproute2"],
             Self::Ext4 => &["e2fsprogs", "mount", "util-linux"],
+            Self::Chromium => &["chromium"],
         }
     }
 
@@ -104,6 +108,7 @@ impl Need {
             Self::PythonVenv => venv::base_interpreter().is_some(),
             Self::Ip => in_sbin("ip") || succeeds("ip", &["-V"]),
             Self::Ext4 => ["mkfs.ext4", "fsfreeze"].into_iter().all(in_sbin),
+            Self::Chromium => Path::new("/usr/bin/chromium").exists(),
         }
     }
 }
@@ -182,6 +187,19 @@ pub(super) fn provide(installer: &Installer, needs: &[Need]) -> Result<(), Insta
         "packages installed in {:.1} s",
         clock::now().duration_since(begun).as_secs_f64()
     ));
+    Ok(())
+}
+
+/// Lists of what the mirrors have at present.
+pub(super) fn update(installer: &Installer) -> Result<(), InstallError> {
+    let by_hand = "sudo apt-get update".to_owned();
+    let Some(privilege) = Privilege::of_this_user() else {
+        return Err(InstallError::NotPermitted {
+            missing: "package lists".into(),
+            by_hand,
+        });
+    };
+    installer.run("package lists", privilege.apt_get(&["update"]))?;
     Ok(())
 }
 

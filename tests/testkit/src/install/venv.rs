@@ -1,4 +1,4 @@
-//! The Python environment of the checkers.
+//! The Python environments of the checkers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,22 @@ use super::debian::{self, Need};
 use super::{InstallError, Installer, at};
 use crate::python::Python;
 
-const REQUIREMENTS: &str = include_str!("../../services/requirements.txt");
+/// One environment: what is in it cannot always be together with what is in another.
+pub(super) struct Environment {
+    name: &'static str,
+    requirements: &'static str,
+}
+
+pub(super) const CHECKERS: Environment = Environment {
+    name: "python",
+    requirements: include_str!("../../services/requirements.txt"),
+};
+
+pub(super) const OBSERVATORY: Environment = Environment {
+    name: "observatory",
+    requirements: include_str!("../../services/observatory.txt"),
+};
+
 const ASTROPY: &str = include_str!("../../services/astropy.cfg");
 
 /// A Python that can make environments: the system's first, since one found by the search path may be a shim that
@@ -21,24 +36,31 @@ pub(super) fn base_interpreter() -> Option<&'static str> {
     })
 }
 
-pub(super) fn python(installer: &Installer) -> Result<Python, InstallError> {
+pub(super) fn python(
+    installer: &Installer,
+    environment: &Environment,
+) -> Result<Python, InstallError> {
     let pinned = Pinned {
-        name: "python",
+        name: environment.name,
         version: "3",
-        by: &[REQUIREMENTS, ASTROPY],
+        by: &[environment.requirements, ASTROPY],
     };
-    let folder = installer.cached(&pinned, |folder| build(installer, folder))?;
+    let folder = installer.cached(&pinned, |folder| build(installer, environment, folder))?;
     Ok(Python::at(&folder))
 }
 
-fn build(installer: &Installer, folder: &Path) -> Result<(), InstallError> {
+fn build(
+    installer: &Installer,
+    environment: &Environment,
+    folder: &Path,
+) -> Result<(), InstallError> {
     debian::provide(installer, &[Need::PythonVenv])?;
     let base = base_interpreter().unwrap_or("python3");
     let mut make = Command::new(base);
     make.args(["-m", "venv"]).arg(folder);
     installer.run("the Python environment", make)?;
 
-    let requirements = write(folder.join("requirements.txt"), REQUIREMENTS)?;
+    let requirements = write(folder.join("requirements.txt"), environment.requirements)?;
     let mut fill = Command::new(folder.join("bin/python"));
     fill.args([
         "-m",
