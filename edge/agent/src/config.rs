@@ -112,6 +112,8 @@ pub struct Buffer {
     pub path: PathBuf,
     /// Raw data that the centre has are removed when they are older.
     pub retain: Span,
+    /// The same of events, commands and acknowledgements.
+    pub retain_events: Span,
     /// All of the buffer; absent means 80 % of its disk.
     pub bytes_max: Option<ByteSize>,
     /// Samples whose type is not known yet.
@@ -125,6 +127,7 @@ impl Default for Buffer {
         Self {
             path: PathBuf::from("/var/lib/efd-edge"),
             retain: Span::from_secs(7 * 86_400),
+            retain_events: Span::from_secs(31 * 86_400),
             bytes_max: None,
             untyped_bytes_max: ByteSize::from_mib(256),
             segment_bytes_max: ByteSize::from_mib(128),

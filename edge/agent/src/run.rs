@@ -78,6 +78,7 @@ pub fn policy(config: &Config) -> Result<Policy> {
     };
     Ok(Policy {
         age_max: config.buffer.retain.duration(),
+        events_age_max: config.buffer.retain_events.duration(),
         bytes_max,
         unshipped_bytes_max: config.buffer.untyped_bytes_max.bytes(),
     })

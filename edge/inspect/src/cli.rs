@@ -136,6 +136,9 @@ telemetry, then events. LOST RECORDS are those that only this buffer has: the ed
         /// `buffer.retain` of the edge.
         #[arg(long, value_name = "SPAN", default_value = "7d")]
         retain: Span,
+        /// `buffer.retain_events` of the edge.
+        #[arg(long, value_name = "SPAN", default_value = "31d")]
+        retain_events: Span,
         /// `buffer.bytes_max` of the edge; without it bytes remove nothing.
         #[arg(long, value_name = "SIZE")]
         bytes_max: Option<ByteSize>,

@@ -102,6 +102,7 @@ fn run(command: Command) -> Result<Exit, InspectError> {
         Command::Retention {
             path,
             retain,
+            retain_events,
             bytes_max,
             untyped_bytes_max,
             destination,
@@ -109,6 +110,7 @@ fn run(command: Command) -> Result<Exit, InspectError> {
         } => {
             let limits = retention::Limits {
                 age_max: retain.duration(),
+                events_age_max: retain_events.duration(),
                 bytes_max: bytes_max.map(|size| size.bytes()),
                 unshipped_bytes_max: untyped_bytes_max.bytes(),
                 destination,

@@ -19,6 +19,7 @@ use crate::table::{Table, size};
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub age_max: Duration,
+    pub events_age_max: Duration,
     /// `None`: no limit.
     pub bytes_max: Option<u64>,
     pub unshipped_bytes_max: u64,
@@ -47,6 +48,7 @@ pub fn retention(
     };
     let policy = Policy {
         age_max: limits.age_max,
+        events_age_max: limits.events_age_max,
         bytes_max: limits.bytes_max.unwrap_or(u64::MAX),
         unshipped_bytes_max: limits.unshipped_bytes_max,
     };

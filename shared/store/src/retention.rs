@@ -14,8 +14,10 @@ use crate::segment::{SegmentInfo, SegmentState};
 pub struct Policy {
     /// A closed segment whose newest block is older than this is removed, once all of it is acknowledged.
     pub age_max: Duration,
+    /// The same for events, commands and acknowledgements, which are few and are not averaged.
+    pub events_age_max: Duration,
     /// All segments that are shipped, open ones included. Above it closed segments are removed: acknowledged ones
-    /// first, then the oldest that are not, telemetry before events. Losses that nobody has are never removed.
+    /// first, then the oldest that are not, of both telemetry before events. Losses that nobody has are never removed.
     pub bytes_max: u64,
     /// All segments that are never shipped; the oldest go first. They do not count towards `bytes_max`.
     pub unshipped_bytes_max: u64,
@@ -25,6 +27,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             age_max: Duration::from_secs(7 * 86_400),
+            events_age_max: Duration::from_secs(31 * 86_400),
             bytes_max: u64::MAX,
             unshipped_bytes_max: 256 << 20,
         }
@@ -68,6 +71,7 @@ pub struct Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Acknowledged,
+    AcknowledgedEvents,
     Telemetry,
     Reduced,
     Events,
@@ -85,7 +89,8 @@ pub fn plan(
     let (mut shipped_bytes, mut unshipped_bytes) = (0u64, 0u64);
     let mut shipped = Vec::new();
     let mut unshipped = Vec::new();
-    let age_max = i64::try_from(policy.age_max.as_nanos()).unwrap_or(i64::MAX);
+    let nanos = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+    let (age_max, events_age_max) = (nanos(policy.age_max), nanos(policy.events_age_max));
     for info in segments {
         let is_shipped = info
             .contents
@@ -98,6 +103,11 @@ pub fn plan(
             continue;
         }
         let lost = lost(info, destinations);
+        let age_max = if is_of_events(info) {
+            events_age_max
+        } else {
+            age_max
+        };
         let is_old = age_max <= now.since(info.newest());
         if info.state == SegmentState::Closed && lost.is_empty() && is_old {
             steps.push(step(info, Why::Age, Vec::new()));
@@ -111,7 +121,7 @@ pub fn plan(
     let mut candidates: Vec<_> = shipped
         .into_iter()
         .filter(|(info, _)| is_closed(info))
-        .filter_map(|(info, lost)| Some((rank(&lost)?, info, lost)))
+        .filter_map(|(info, lost)| Some((rank(info, &lost)?, info, lost)))
         .collect();
     candidates.sort_by(|(rank_a, a, _), (rank_b, b, _)| {
         (rank_a, a.newest(), &a.key).cmp(&(rank_b, b.newest(), &b.key))
@@ -182,8 +192,13 @@ fn lost(info: &SegmentInfo, destinations: &[&Acked]) -> Vec<Lost> {
     all.into_values().collect()
 }
 
+fn is_of_events(info: &SegmentInfo) -> bool {
+    let mut logs = info.contents.lanes.keys();
+    logs.any(|log| log.lane.kind == LaneKind::Events)
+}
+
 /// `None`: never to be removed.
-fn rank(lost: &[Lost]) -> Option<Rank> {
+fn rank(info: &SegmentInfo, lost: &[Lost]) -> Option<Rank> {
     let of = |lost: &Lost| match lost.log.lane.kind {
         LaneKind::Telemetry | LaneKind::Parked => Some(Rank::Telemetry),
         LaneKind::Reduced => Some(Rank::Reduced),
@@ -191,7 +206,12 @@ fn rank(lost: &[Lost]) -> Option<Rank> {
         LaneKind::Losses => None,
     };
     // What is worth most decides for the whole segment.
+    let least = if is_of_events(info) {
+        Rank::AcknowledgedEvents
+    } else {
+        Rank::Acknowledged
+    };
     lost.iter()
         .map(of)
-        .try_fold(Rank::Acknowledged, |worst, rank| Some(worst.max(rank?)))
+        .try_fold(least, |worst, rank| Some(worst.max(rank?)))
 }

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use efd_tests_e2e::{Network, Rig, RigOptions, Sim};
 use efd_tests_testkit::netns::Namespace;
-use efd_tests_testkit::process::{Daemon, Usage};
+use efd_tests_testkit::process::{Daemon, Usage, get};
 use efd_tests_testkit::tmp::WorkDir;
 use serde_json::{Value as Json, json};
 
@@ -37,6 +37,9 @@ struct Arguments {
     /// Runs `efd-inspect ls`, `cat` and `verify` beside the edge, one after the other, without a pause.
     #[arg(long)]
     inspect: bool,
+    /// So many clients ask the edge for plots, newest records and lists, and one more for everything, without a pause.
+    #[arg(long, default_value_t = 0)]
+    clients: usize,
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -98,7 +101,11 @@ fn main() -> Result<()> {
     })?;
     let asked = asked_per_second(&mut rig)?;
     let inspecting = arguments.inspect.then(|| Inspecting::start(&rig));
+    let asking = (arguments.clients > 0).then(|| Asking::start(&rig, arguments.clients));
+    let watching = Watching::start(&rig);
     let (figures, took) = measure(&mut rig, arguments.seconds)?;
+    let latency = watching.end()?;
+    let questions = asking.map(Asking::end).transpose()?;
     let inspections = inspecting.map(Inspecting::end).transpose()?;
     rig.drain(Duration::from_secs(300))?;
     let edge = rig.edge_status()?;
@@ -117,7 +124,7 @@ fn main() -> Result<()> {
         "mean_cdr_bytes": number(&edge, "/samples/received_bytes") / number(&edge, "/samples/received").max(1.0),
         "dropped": number(&edge, "/samples/dropped"), "blocks": number(&central, "/log/blocks"),
         "log_bytes": number(&central, "/log/bytes"), "lake_bytes": number(&central, "/lake/bytes_written"),
-        "inspections": inspections, "processes": figures, "cores_of_this_machine": std::thread::available_parallelism()?.get(),
+        "inspections": inspections, "questions": questions, "to_the_centre": latency, "processes": figures, "cores_of_this_machine": std::thread::available_parallelism()?.get(),
     });
     println!("{result:#}");
     let out = root.join("target/bench");
@@ -212,6 +219,140 @@ impl Inspecting {
         self.ended.store(true, Ordering::Relaxed);
         let panicked = |_| anyhow::anyhow!("the inspecting thread panicked");
         self.thread.join().map_err(panicked)?
+    }
+}
+
+/// Clients of the edge's HTTP, again and again.
+struct Asking {
+    ended: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<[u64; 3]>>,
+    began: Instant,
+}
+
+impl Asking {
+    fn start(rig: &Rig, clients: usize) -> Self {
+        const TOPIC: &str = "lsst.sal.MTM1M3.forceActuatorData";
+        let plot = |more: &str| format!("/api/v1/series?topic={TOPIC}&{more}");
+        let questions = [
+            plot("field=primaryCylinderForce[7]&from=-5m&points=1000"),
+            plot("field=primaryCylinderForce[0:12]&from=-1h&points=500&tier=10s"),
+            "/api/v1/topics".to_owned(),
+            format!("/api/v1/latest?topic={TOPIC}"),
+            "/api/v1/events?from=-5m&n=200".to_owned(),
+            format!(
+                "/query?db=efd&epoch=ms&q=SELECT%20mean(primaryCylinderForce7)%20FROM%20%22{TOPIC}%22%20WHERE%20time%20%3E%20now()%20-%205m%20GROUP%20BY%20time(10s)"
+            ),
+        ];
+        let everything = format!("/query?db=efd&chunked=true&q=SELECT%20*%20FROM%20%22{TOPIC}%22");
+        let ended = Arc::new(AtomicBool::new(false));
+        let url = rig.edge_url();
+        let thread = |number: usize| {
+            let (seen, url, network) = (Arc::clone(&ended), url.clone(), rig.network());
+            let questions: Vec<String> = match number {
+                0 => vec![everything.clone()],
+                _ => questions
+                    .iter()
+                    .cycle()
+                    .skip(number)
+                    .take(6)
+                    .cloned()
+                    .collect(),
+            };
+            std::thread::spawn(move || {
+                // Answered, refused as too many ask, anything else.
+                let mut counts = [0; 3];
+                for question in questions.iter().cycle() {
+                    if seen.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let answer =
+                        network.run(|| get(&format!("{url}{question}"), Duration::from_secs(60)));
+                    let status = answer.ok().and_then(Result::ok).map(|answer| answer.status);
+                    let kind = match status {
+                        Some(200) => 0,
+                        Some(429 | 503) => 1,
+                        _ => 2,
+                    };
+                    counts[kind] += 1;
+                }
+                counts
+            })
+        };
+        Self {
+            threads: (0..=clients).map(thread).collect(),
+            ended,
+            began: Instant::now(),
+        }
+    }
+
+    fn end(self) -> Result<Json> {
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.ended.store(true, Ordering::Relaxed);
+        let mut sums = [0; 3];
+        for thread in self.threads {
+            let counts = thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("an asking thread panicked"))?;
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        let [answered, busy, failed] = sums;
+        Ok(
+            json!({ "answered": answered, "busy_or_late": busy, "failed": failed, "answered_per_second": answered as f64 / seconds }),
+        )
+    }
+}
+
+/// How long blocks take from the buffer to the centre's log and back: as many are under way as come in that time (Little's
+/// law), by the edge's own status.
+struct Watching {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<(Vec<f64>, f64)>,
+}
+
+impl Watching {
+    fn start(rig: &Rig) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (seen, url, network) = (Arc::clone(&ended), rig.edge_url(), rig.network());
+        let thread = std::thread::spawn(move || {
+            let (mut waiting, mut ends) = (Vec::new(), Vec::new());
+            while !seen.load(Ordering::Relaxed) {
+                let answer = network.run(|| get(&format!("{url}/status"), Duration::from_secs(5)));
+                let status = answer.ok().and_then(Result::ok);
+                let status: Option<Json> =
+                    status.and_then(|it| serde_json::from_str(&it.body).ok());
+                let number = |path| status.as_ref()?.pointer(path)?.as_f64();
+                waiting.extend(number("/buffer/unacknowledged_blocks"));
+                ends.extend(
+                    number("/buffer/blocks_committed").map(|count| (Instant::now(), count)),
+                );
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            let rate = match (ends.first(), ends.last()) {
+                (Some(first), Some(last)) if first.0 < last.0 => {
+                    (last.1 - first.1) / (last.0 - first.0).as_secs_f64()
+                }
+                _ => f64::NAN,
+            };
+            (waiting, rate)
+        });
+        Self { ended, thread }
+    }
+
+    fn end(self) -> Result<Json> {
+        self.ended.store(true, Ordering::Relaxed);
+        let (mut waiting, rate) = self
+            .thread
+            .join()
+            .map_err(|_| anyhow::anyhow!("the watching thread panicked"))?;
+        ensure!(!waiting.is_empty(), "the edge's status was never answered");
+        let mean = waiting.iter().sum::<f64>() / waiting.len() as f64;
+        waiting.sort_by(f64::total_cmp);
+        let most = waiting[waiting.len() * 99 / 100];
+        Ok(
+            json!({ "mean_ms": mean / rate * 1e3, "p99_ms": most / rate * 1e3, "blocks_per_second": rate, "looks": waiting.len() }),
+        )
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::Value as Json;
 use crate::account::Account;
 
 /// What separates the rig's DDS bus from others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Network {
     /// A network of its own, multicast and all.
     Namespace(Namespace),
@@ -268,6 +268,11 @@ impl Rig {
         self.sim.as_mut().context("efd-sim was not started")
     }
 
+    /// For threads that outlive a borrow of the rig.
+    pub fn network(&self) -> Network {
+        self.options.network.clone()
+    }
+
     /// Of the edge's HTTP.
     pub fn edge_url(&self) -> String {
         format!("http://{}", self.edge_http)
@@ -472,7 +477,7 @@ impl Rig {
 
 impl Network {
     /// Runs `work` where the rig's sockets are.
-    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         match self {
             Self::Namespace(namespace) => Ok(namespace.on_thread(work)?),
             Self::Loopback { .. } => Ok(work()),

@@ -214,7 +214,11 @@ fn an_edge_that_stood_still_reads_on() {
 
 /// An acknowledgement is what lets the edge remove data: given before the log has them, a kill loses them.
 fn what_a_kill_takes(name: &'static str, central_sabotage: Vec<String>) -> Account {
-    let settings = ["buffer.retain=1s", "buffer.segment_age_max=1s"];
+    let settings = [
+        "buffer.retain=1s",
+        "buffer.retain_events=1s",
+        "buffer.segment_age_max=1s",
+    ];
     let mut setup = Setup::with(common::Options {
         central_sabotage,
         edge_settings: settings.map(str::to_owned).to_vec(),

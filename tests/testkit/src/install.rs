@@ -148,6 +148,14 @@ impl Installer {
         influx::influx(self)
     }
 
+    /// The folder of kafka-aggregator 0.2.0, for a benchmark beside it.
+    ///
+    /// # Errors
+    /// As [`kafka`](Self::kafka).
+    pub fn kafka_aggregator(&self) -> Result<PathBuf, InstallError> {
+        venv::kafka_aggregator(self)
+    }
+
     fn report(&self, line: &str) {
         (self.report)(line);
     }

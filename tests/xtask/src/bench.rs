@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
+use efd_tests_testkit::install::Installer;
 use serde_json::{Value as Json, json};
 
 use crate::project::{Profile, build_programs, cargo, root, say, succeed, target_folder};
@@ -28,6 +29,8 @@ enum Name {
     Stats,
     /// The inspection tool on a large buffer: bytes verified, records exported, the first line of a topic, memory.
     Inspect,
+    /// Questions to a buffer: an hour of raw records and of 10 s, a year of 5 min of all of M1M3, and its bytes.
+    Query,
     /// The whole way at the observatory's full rate: lost, cores and memory of each process.
     Load,
 }
@@ -42,6 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Name::Append => ("efd-shared-store", "append"),
         Name::Stats => ("efd-shared-stats", "windows"),
         Name::Inspect => ("efd-edge-inspect", "inspect"),
+        Name::Query => ("efd-edge-query", "query"),
         Name::Load => ("efd-tests-bench", "load"),
     };
     if matches!(arguments.name, Name::Load) {
@@ -65,16 +69,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .args(&arguments.more)
             .env("EFD_BENCH_SUMMARY", &summary),
     )?;
-    if matches!(arguments.name, Name::Load) {
+    if matches!(arguments.name, Name::Load | Name::Query) {
         // It writes its own.
         return Ok(());
     }
-    let figures = json!({ "figures": criterion_figures(began)?, "summary": take(&summary)? });
+    let mut summaries = take(&summary)?;
+    if matches!(arguments.name, Name::Stats) {
+        summaries.push(kafka_aggregator()?);
+    }
+    let figures = json!({ "figures": criterion_figures(began)?, "summary": summaries });
     let path = out.join(format!("{name}.json"));
     fs::write(&path, format!("{figures:#}"))
         .with_context(|| format!("write {}", path.display()))?;
     say(&format!("figures: {}", path.display()));
     Ok(())
+}
+
+/// The prior system's own computation, in the same run.
+fn kafka_aggregator() -> Result<Json> {
+    let installer = Installer::new()?;
+    let (python, folder) = (installer.python()?, installer.kafka_aggregator()?);
+    let script = root().join("tests/bench/benches/kafka_aggregator.py");
+    let said = python.run(script, [folder], Duration::from_secs(300))?;
+    let rate = said["values_per_second"].as_f64().unwrap_or(f64::NAN);
+    say(&format!(
+        "kafka-aggregator 0.2.0, `compute` on windows of 50: {rate:.0} values/s"
+    ));
+    Ok(json!({ "kafka_aggregator": said }))
 }
 
 /// What a benchmark says besides its times: one JSON object a line.

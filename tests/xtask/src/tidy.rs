@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::project::{cargo, root};
 
 /// Crates that hold no IO: what they may not depend on.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "shared/model",
     "shared/types",
     "shared/avro",
     "shared/stats",
+    "shared/influxql",
     "shared/wire",
     "edge/transcode",
 ];
@@ -40,17 +41,25 @@ const OWNED: [(&str, &[&str]); 4] = [
     ("rdkafka", &["central/log", "central/feed"]),
 ];
 /// In the order of the data: a crate depends on those before it only.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &[
         "shared/model",
         "shared/types",
         "shared/stats",
         "shared/avro",
+        "shared/influxql",
     ],
     &["shared/arrow", "shared/wire", "shared/store"],
     &["shared/tiers"],
     &["shared/daemon"],
-    &["edge/dds", "edge/transcode", "edge/tiers", "edge/ship"],
+    &[
+        "edge/dds",
+        "edge/transcode",
+        "edge/tiers",
+        "edge/ship",
+        "edge/page",
+    ],
+    &["edge/query"],
     &["edge/agent", "edge/inspect"],
     &["central/log"],
     &["central/feed", "central/lake"],

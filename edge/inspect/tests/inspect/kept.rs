@@ -109,6 +109,8 @@ fn said(root: &Path, out: &Path) -> String {
     let keeps_nothing = [
         "--retain",
         "10000d",
+        "--retain-events",
+        "10000d",
         "--bytes-max",
         "1KiB",
         "--untyped-bytes-max",

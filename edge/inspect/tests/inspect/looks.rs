@@ -75,7 +75,7 @@ fn the_plan_of_retention_is_told_and_not_carried_out() {
         assert_eq!((code, err.as_str()), (0, ""));
         serde_json::from_str::<serde_json::Value>(&out).unwrap()
     };
-    let by_age = plan(&["--retain", "1s"]);
+    let by_age = plan(&["--retain", "1s", "--retain-events", "1s"]);
     let steps = by_age["steps"].as_array().unwrap();
     assert!(!steps.is_empty(), "{out}");
     assert!(
@@ -85,6 +85,8 @@ fn the_plan_of_retention_is_told_and_not_carried_out() {
     );
     let by_bytes = plan(&[
         "--retain",
+        "10000d",
+        "--retain-events",
         "10000d",
         "--bytes-max",
         "1KiB",

@@ -98,6 +98,18 @@ fn age_removes_only_what_every_destination_has() {
 }
 
 #[test]
+fn events_have_an_age_of_their_own() {
+    let segments: Vec<_> = [Events, Telemetry].map(|kind| segment(kind, 1)).to_vec();
+    let all = acked(&[(Events, range(1, 10)), (Telemetry, range(1, 10))]);
+    let check = |day, expected: &[&str]| {
+        assert_eq!(names(&segments, &[&all], &policy(u64::MAX), day), expected);
+    };
+    check(9, &["telemetry/1 Age"]);
+    check(31, &["telemetry/1 Age"]);
+    check(33, &["events/1 Age", "telemetry/1 Age"]);
+}
+
+#[test]
 fn bytes_remove_what_loses_least() {
     let mut segments: Vec<_> = [Events, Losses, Reduced, Telemetry]
         .into_iter()
@@ -112,8 +124,8 @@ fn bytes_remove_what_loses_least() {
         (Telemetry, range(1, 4)),
     ]);
     let order = [
-        "events/1 Bytes",
         "losses/1 Bytes",
+        "events/1 Bytes",
         "telemetry/1 Bytes {5-10}",
         "telemetry/2 Bytes {11-20}",
         "reduced/1 Bytes {1-10}",
@@ -174,7 +186,7 @@ proptest! {
             let set: &mut RangeSet = has.entry(log(1, LaneKind::ALL[kind])).or_default();
             set.insert_range(first..=first + count);
         }
-        let policy = Policy { bytes_max, unshipped_bytes_max, age_max: Duration::from_secs(7 * 86_400) };
+        let policy = Policy { bytes_max, unshipped_bytes_max, age_max: Duration::from_secs(7 * 86_400), ..Policy::default() };
         let now = UtcNanos(day * DAY);
         let all: Vec<_> = segments.values().cloned().collect();
         for step in plan(&all, &[&has], &policy, now) {

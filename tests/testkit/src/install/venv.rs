@@ -80,6 +80,31 @@ fn build(
     write(settings.join("astropy.cfg"), ASTROPY).map(drop)
 }
 
+/// kafka-aggregator's own package, unpacked and without what it depends on: for the part of it that computes.
+pub(super) fn kafka_aggregator(installer: &Installer) -> Result<PathBuf, InstallError> {
+    let pinned = Pinned {
+        name: "kafka-aggregator",
+        version: "0.2.0",
+        by: &[],
+    };
+    let python = python(installer, &CHECKERS)?;
+    installer.cached(&pinned, |folder| {
+        let mut fetch = Command::new(python.interpreter());
+        fetch.args([
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "--disable-pip-version-check",
+        ]);
+        fetch
+            .args(["--no-deps", "--no-compile", "--target"])
+            .arg(folder);
+        fetch.arg("kafka-aggregator==0.2.0");
+        installer.run("kafka-aggregator", fetch).map(drop)
+    })
+}
+
 fn write(path: PathBuf, text: &str) -> Result<PathBuf, InstallError> {
     fs::write(&path, text).map_err(at("write", &path))?;
     Ok(path)
