@@ -12,6 +12,7 @@ first ten), faults (how many).
 
 import json
 import math
+import os
 import pathlib
 import statistics
 import struct
@@ -22,11 +23,15 @@ from fractions import Fraction
 from values import TAI_MINUS_UTC, key_of, lane_of, oracle
 
 NANOS = 10**9
+LEAP = int(os.environ["EFD_LEAP"]) if "EFD_LEAP" in os.environ else None
 
 
 def event_time(fields):
-    """UTC, ns since 1970, of SAL's TAI seconds."""
-    return math.floor((Fraction(fields["private_sndStamp"]) - Fraction(TAI_MINUS_UTC)) * NANOS + Fraction(1, 2))
+    """UTC, ns since 1970, of SAL's TAI seconds. `EFD_LEAP`: when a second is inserted, and the offset is one more after it."""
+    stamp, offset = Fraction(fields["private_sndStamp"]), Fraction(TAI_MINUS_UTC)
+    if LEAP is not None and math.floor(stamp) >= LEAP + TAI_MINUS_UTC + 1:
+        offset += 1
+    return math.floor((stamp - offset) * NANOS + Fraction(1, 2))
 
 
 def measured(topic, fields):
