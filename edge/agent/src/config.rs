@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use efd_edge_query::Limits;
 use efd_edge_ship::Link;
-use efd_edge_tiers::TierSettings;
+use efd_edge_tiers::{Hours, TierSettings, Topics, WorkHours, Zone};
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::units::{ByteRate, ByteSize, Span};
 use efd_shared_model::Site;
@@ -42,6 +42,8 @@ pub struct Config {
     /// Finest first; none keeps raw data alone.
     #[serde(default = "Tier::defaults")]
     pub tiers: Vec<Tier>,
+    #[serde(default)]
+    pub tiers_work: TiersWork,
 }
 
 /// Statistics of windows, kept beside the raw data and longer.
@@ -51,8 +53,35 @@ pub struct Tier {
     /// Of a window; a day is a whole number of them, and each is a whole number of those of the tier before.
     pub resolution: Span,
     pub retain: Span,
+    /// Names with wildcards, `*` and `?`; with or without `lsst.sal.`; empty means all.
+    #[serde(default)]
+    pub topics: Vec<String>,
     /// Absent means a twentieth of the buffer's disk.
     pub bytes_max: Option<ByteSize>,
+}
+
+/// Of what may wait: tiers that came later than the data, and late samples of long outages.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TiersWork {
+    /// `20:00-06:00`; several with commas. Absent means always.
+    #[serde(deserialize_with = "hours")]
+    pub hours: Option<Hours>,
+    /// An IANA name. Absent means UTC.
+    #[serde(deserialize_with = "zone")]
+    pub time_zone: Zone,
+}
+
+impl TiersWork {
+    pub fn hours(&self) -> WorkHours {
+        match &self.hours {
+            None => WorkHours::Always,
+            Some(hours) => WorkHours::Within {
+                hours: hours.clone(),
+                zone: self.time_zone.clone(),
+            },
+        }
+    }
 }
 
 impl Tier {
@@ -60,6 +89,7 @@ impl Tier {
         let tier = |seconds: u64, days: u64| Self {
             resolution: Span::from_secs(seconds),
             retain: Span::from_secs(days * 86_400),
+            topics: Vec::new(),
             bytes_max: None,
         };
         vec![tier(10, 31), tier(300, 366)]
@@ -69,6 +99,7 @@ impl Tier {
         let nanos = i64::try_from(self.resolution.duration().as_nanos()).unwrap_or(i64::MAX);
         Ok(TierSettings {
             resolution: Resolution::from_nanos(nanos)?,
+            topics: Topics::of(&self.topics),
             age_max: self.retain.duration(),
             bytes_max: self.bytes_max.map_or(bytes_of_disk / 20, ByteSize::bytes),
         })
@@ -338,6 +369,17 @@ fn site<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Site, D::Er
         .map_err(serde::de::Error::custom)
 }
 
+fn hours<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Hours>, D::Error> {
+    let hours = String::deserialize(deserializer)?.parse();
+    hours.map(Some).map_err(serde::de::Error::custom)
+}
+
+fn zone<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Zone, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(serde::de::Error::custom)
+}
+
 /// Where `--config` looks by default.
 pub fn default_path() -> &'static Path {
     Path::new("/etc/efd/edge.toml")
@@ -374,5 +416,51 @@ mod tests {
         assert_eq!(shown(&whole), shown(&short));
         assert_eq!(whole.http.listen, Some(([127, 0, 0, 1], HTTP_PORT).into()));
         assert_eq!(short.partitions(), ["summit.*"]);
+    }
+
+    #[test]
+    fn tiers_of_some_topics_and_hours_for_what_may_wait() {
+        let read = |more: &str| {
+            let four =
+                "site = \"summit\"\ncentre = \"c:1\"\ninterface = \"\"\ncertificates = \"/c\"\n";
+            let text = format!("{four}{more}");
+            let path = Path::new("edge.toml");
+            efd_shared_daemon::config::parse::<Config>(path, &text, "NOTHING__", [], &[])
+        };
+        let config = read(
+            r#"
+            [[tiers]]
+            resolution = "1s"
+            retain = "7d"
+            topics = ["lsst.sal.MTM1M3.*", "MTMount.elevation"]
+            [[tiers]]
+            resolution = "10s"
+            retain = "31d"
+            [tiers_work]
+            hours = "20:00-06:00"
+            time_zone = "America/Santiago"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.faults(), Vec::<String>::new());
+        let tiers = config.tiers(1000);
+        assert!(tiers[0].topics.has("lsst.sal.MTMount.elevation"));
+        assert!(!tiers[0].topics.has("lsst.sal.MTMount.azimuth"));
+        assert_eq!(tiers[1].topics, Topics::All);
+        let time = |seconds: i64| efd_shared_model::UtcNanos(seconds * 1_000_000_000);
+        // 2026-07-15T23:59:59Z, an hour before in summer.
+        let hours = config.tiers_work.hours();
+        assert!(!hours.contains(time(1_784_159_999)) && hours.contains(time(1_784_160_000)));
+        assert_eq!(read("").unwrap().tiers_work.hours(), WorkHours::Always);
+        for (wrong, expected) in [
+            ("hours = \"8-9\"", "`8` is not a time of the day"),
+            (
+                "time_zone = \"Chile\"\nhours = \"\"",
+                "`Chile` is not a time zone",
+            ),
+        ] {
+            let error = read(&format!("[tiers_work]\n{wrong}")).unwrap_err();
+            assert!(format!("{error:?}").contains(expected), "{error:?}");
+        }
     }
 }

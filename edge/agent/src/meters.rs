@@ -1,5 +1,7 @@
 //! What the daemon counts: one set of numbers for `/metrics`, `/status` and the log.
 
+mod tiers;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +9,6 @@ use std::time::Duration;
 
 use efd_edge_dds::RingCounters;
 use efd_edge_ship::{LinkError, Observer};
-use efd_edge_tiers::Engine;
 use efd_shared_model::{ClockState, LossReason, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_store::Store;
 use efd_shared_wire::edge::{Disconnect, EdgeCounters};
@@ -18,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
 
+pub use self::tiers::TierMeters;
 use crate::intake::IntakeCounters;
 use crate::ledger::{LossesOfTheDay, Rate};
 
@@ -79,22 +81,7 @@ pub struct Meters {
     /// When the oldest segment with something unacknowledged was begun, ns UTC; 0: none.
     unacked_since: AtomicI64,
     held_records: Count,
-    // The tiers.
-    pub tier_errors: Counter,
-    tier_samples: Count,
-    tier_windows: Count,
-    tier_late: Count,
-    tier_corrected: Count,
-    tier_merged: Count,
-    tier_early: Count,
-    tier_unfit: Count,
-    tier_bytes: Family<TierLabel, Count>,
-    tier_begin: Family<TierLabel, Gauge<i64, AtomicI64>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TierLabel {
-    resolution: String,
+    pub tiers: TierMeters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -109,7 +96,6 @@ struct Spans {
     commits: Rate,
     clock: ClockState,
     bytes_max: u64,
-    tiers: Vec<Json>,
 }
 
 impl Meters {
@@ -224,41 +210,6 @@ impl Meters {
             &self.blocks_fill,
         );
         gauge("sent_bytes", "Bytes of blocks sent", &self.sent_bytes);
-        gauge(
-            "tier_samples",
-            "Samples that windows of the finest tier took",
-            &self.tier_samples,
-        );
-        gauge(
-            "tier_windows",
-            "Windows committed, of all series and tiers",
-            &self.tier_windows,
-        );
-        gauge(
-            "tier_samples_late",
-            "Samples for windows that were closed",
-            &self.tier_late,
-        );
-        gauge(
-            "tier_windows_corrected",
-            "Windows computed anew for late samples",
-            &self.tier_corrected,
-        );
-        gauge(
-            "tier_windows_merged",
-            "Corrected windows that lost their quartiles, as the raw data are gone",
-            &self.tier_merged,
-        );
-        gauge(
-            "tier_windows_early",
-            "Windows closed before their time, for want of memory",
-            &self.tier_early,
-        );
-        gauge(
-            "tier_records_unfit",
-            "Records without statistics: not of their schema, or of too many shapes",
-            &self.tier_unfit,
-        );
         let mut counter = |name: &str, help: &str, metric: &Counter| {
             registry.register(name, help, metric.clone())
         };
@@ -304,21 +255,7 @@ impl Meters {
             "Samples named as lost, by reason; a loss of unknown count as one",
             self.loss_samples.clone(),
         );
-        registry.register(
-            "tier_errors",
-            "Times that the making of tiers failed and was tried again",
-            self.tier_errors.clone(),
-        );
-        registry.register(
-            "tier_bytes",
-            "Bytes of a tier's files",
-            self.tier_bytes.clone(),
-        );
-        registry.register(
-            "tier_begin_seconds",
-            "Begin of the oldest file of a tier, Unix time",
-            self.tier_begin.clone(),
-        );
+        self.tiers.register(registry);
         registry.register(
             "commit_seconds",
             "Duration of the last commit",
@@ -427,35 +364,6 @@ impl Meters {
         (spans.clock, spans.bytes_max) = (clock, bytes_max);
     }
 
-    pub fn observe_tiers(&self, engine: &Engine) {
-        let counters = engine.counters();
-        self.tier_samples.set(counters.samples);
-        self.tier_windows.set(counters.windows);
-        self.tier_late.set(counters.late);
-        self.tier_corrected.set(counters.corrected);
-        self.tier_merged.set(counters.merged);
-        self.tier_early.set(counters.early);
-        self.tier_unfit.set(counters.unfit);
-        let mut all = Vec::new();
-        for (settings, holding) in engine.holding() {
-            let resolution = settings.resolution.to_string();
-            let label = TierLabel {
-                resolution: resolution.clone(),
-            };
-            self.tier_bytes.get_or_create(&label).set(holding.bytes);
-            if let Some(begin) = holding.begin {
-                let seconds = begin.0.div_euclid(1_000_000_000);
-                self.tier_begin.get_or_create(&label).set(seconds);
-            }
-            all.push(json!({
-                "resolution": resolution, "bytes": holding.bytes, "bytes_max": settings.bytes_max,
-                "files": holding.files, "from": holding.begin.map(|begin| begin.to_string()),
-                "retain_seconds": settings.age_max.as_secs(),
-            }));
-        }
-        self.spans().tiers = all;
-    }
-
     fn spans(&self) -> std::sync::MutexGuard<'_, Spans> {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -495,6 +403,7 @@ impl Meters {
         let left = spans.bytes_max.saturating_sub(self.backlog_bytes());
         let rate = spans.commits.per_second().filter(|rate| *rate > 0.0);
         let clock = spans.clock;
+        let (tiers, tier_work) = self.tiers.status();
         json!({
             "bus": {
                 "participants": self.participants.get(), "writers": self.writers.get(), "readers": self.readers.get(),
@@ -515,11 +424,7 @@ impl Meters {
                 // Without a link, at the rate of the last ten minutes.
                 "hours_left": rate.map(|rate| left as f64 / rate / 3600.0),
             },
-            "tiers": spans.tiers,
-            "tier_work": {
-                "samples": self.tier_samples.get(), "windows": self.tier_windows.get(), "late": self.tier_late.get(),
-                "corrected": self.tier_corrected.get(), "errors": self.tier_errors.get(),
-            },
+            "tiers": tiers, "tier_work": tier_work,
             "losses_of_last_day": losses,
             "reduced": { "windows": self.reduced_windows.get(), "records": self.reduced_records.get() },
             "clock": {

@@ -188,11 +188,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     questions
         .start(libraries, QUERY_NICE)
         .context("start the threads that answer questions")?;
-    let finest = tier_settings.first().map(|tier| tier.resolution);
-    let (reducer, reducer_thread) = Reducer::new(
-        store.reader(),
-        finest.unwrap_or(Resolution::from_seconds(10)?),
-    );
+    let (reducer, reducer_thread) = Reducer::new(store.reader(), Resolution::from_seconds(10)?);
     let (requests, requests_in) = sync_channel(REQUESTS_MAX);
     let (spare, spare_in) = sync_channel::<Batch>(BATCHES);
     let (notices, notices_in) = tokio::sync::mpsc::channel::<Notice>(NOTICES_MAX);
@@ -256,6 +252,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     let tiers = TierMaker {
         folder: config.buffer.path.clone(),
         settings: tier_settings,
+        hours: config.tiers_work.hours(),
         reader: committer.store.reader(),
         clock: committer.clock.clone(),
         meters: Arc::clone(&meters),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use efd_edge_tiers::{Engine, TierError, TierSettings};
+use efd_edge_tiers::{Engine, TierError, TierSettings, WorkHours};
 use efd_shared_daemon::clock::ClockReader;
 use efd_shared_daemon::idle::run_nice;
 use efd_shared_daemon::shutdown::Stop;
@@ -24,6 +24,8 @@ pub struct TierMaker {
     /// The buffer's.
     pub folder: PathBuf,
     pub settings: Vec<TierSettings>,
+    /// Of what may wait.
+    pub hours: WorkHours,
     pub reader: Reader,
     pub clock: ClockReader,
     pub meters: Arc<Meters>,
@@ -39,28 +41,33 @@ impl TierMaker {
             let Err(error) = self.make() else {
                 break;
             };
-            self.meters.tier_errors.inc();
+            self.meters.tiers.errors.inc();
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "The tiers do not come on; tried again"
             );
             match error.set_aside(&self.folder) {
-                Ok(true) => continue,
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(%error, "A damaged file of a tier cannot be set aside")
+                Ok(Some(path)) => {
+                    tracing::error!(path = %path.display(), "A damaged file of a tier was set aside");
+                    continue;
                 }
+                Ok(None) => {}
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "A damaged file of a tier cannot be set aside"
+                ),
             }
             self.stop.wait_timeout(RETRY);
         }
     }
 
     fn make(&mut self) -> Result<(), TierError> {
-        let mut engine = Engine::open(&self.folder, &self.settings, &Disk::default())?;
-        self.meters.observe_tiers(&engine);
+        let engine = Engine::open(&self.folder, &self.settings, &Disk::default())?;
+        let mut engine = engine.within(self.hours.clone());
+        self.meters.tiers.observe(&engine, &self.reader);
         while !self.stop.is_asked() {
             let is_more = engine.step(&mut self.reader, &self.clock.state())?;
-            self.meters.observe_tiers(&engine);
+            self.meters.tiers.observe(&engine, &self.reader);
             if !is_more {
                 self.stop.wait_timeout(IDLE);
             }

@@ -1,62 +1,6 @@
-//! Topics by pattern.
+//! Topics by pattern, and names that could have been meant.
 
-/// `*` stands for any text, `?` for one character; compared with a topic's full name and with the name behind
-/// `lsst.sal.`, so that `MTMount.elevation`, `MTMount.*` and `lsst.sal.MTMount.elevation` all do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Vec<char>);
-
-const PREFIX: &str = "lsst.sal.";
-
-impl Pattern {
-    pub fn new(text: &str) -> Self {
-        Self(text.chars().collect())
-    }
-
-    pub fn matches(&self, topic: &str) -> bool {
-        self.matches_whole(topic)
-            || topic
-                .strip_prefix(PREFIX)
-                .is_some_and(|short| self.matches_whole(short))
-    }
-
-    /// Quadratic at worst: on a mismatch the last `*` takes one character more, an earlier one never has to.
-    fn matches_whole(&self, text: &str) -> bool {
-        let (pattern, text): (&[char], Vec<char>) = (&self.0, text.chars().collect());
-        let (mut at, mut in_text) = (0, 0);
-        let mut star: Option<(usize, usize)> = None;
-        while in_text < text.len() {
-            match pattern.get(at) {
-                Some('*') => {
-                    star = Some((at, in_text));
-                    at += 1;
-                }
-                Some(&c) if c == '?' || c == text[in_text] => {
-                    at += 1;
-                    in_text += 1;
-                }
-                Some(_) | None => {
-                    let Some((star_at, taken)) = star else {
-                        return false;
-                    };
-                    star = Some((star_at, taken + 1));
-                    (at, in_text) = (star_at + 1, taken + 1);
-                }
-            }
-        }
-        pattern[at..].iter().all(|&c| c == '*')
-    }
-
-    /// Up to `max` of `topics` that could have been meant: those that have the pattern's longest word, in any case.
-    pub fn similar<'a>(&self, topics: impl Iterator<Item = &'a str>, max: usize) -> Vec<String> {
-        let text: String = self.0.iter().collect::<String>().to_lowercase();
-        let words = text
-            .split(['*', '?', '.', '_'])
-            .filter(|word| !word.is_empty());
-        let longest = words.max_by_key(|word| word.len()).unwrap_or_default();
-        let alike = topics.filter(|topic| topic.to_lowercase().contains(longest));
-        alike.take(max).map(str::to_owned).collect()
-    }
-}
+pub use efd_shared_model::Pattern;
 
 /// Up to `max` of `names` that could have been meant by `name`, the likeliest first: few letters differ, or one is in
 /// the other, whatever the case.
@@ -100,56 +44,6 @@ fn differing(a: &[char], b: &[char]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns() {
-        let check = |pattern: &str, topic: &str, expected: bool| {
-            assert_eq!(
-                Pattern::new(pattern).matches(topic),
-                expected,
-                "{pattern} {topic}"
-            );
-        };
-        let topic = "lsst.sal.MTMount.elevation";
-        for yes in [
-            topic,
-            "MTMount.elevation",
-            "MTMount.*",
-            "*elevation",
-            "*",
-            "lsst.*.MT*n",
-            "MTMount.?levation",
-            "**e*",
-        ] {
-            check(yes, topic, true);
-        }
-        for no in [
-            "elevation",
-            "MTMount",
-            "mtmount.elevation",
-            "",
-            "?",
-            "MTMount.elevation?",
-            "*x*",
-        ] {
-            check(no, topic, false);
-        }
-        check("", "", true);
-        check(&"*a".repeat(50), &"a".repeat(49), false);
-    }
-
-    #[test]
-    fn suggestions() {
-        let topics = [
-            "lsst.sal.MTMount.elevation",
-            "lsst.sal.MTMount.azimuth",
-            "efd.losses",
-        ];
-        let similar = |pattern: &str| Pattern::new(pattern).similar(topics.into_iter(), 5);
-        assert_eq!(similar("mtmount"), topics[..2]);
-        assert_eq!(similar("loss"), topics[2..]);
-        assert!(similar("camera*").is_empty());
-    }
 
     #[test]
     fn names_nearby() {

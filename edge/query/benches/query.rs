@@ -15,9 +15,9 @@ use efd_edge_query::answer::Answer;
 use efd_edge_query::ask::{FieldAsk, Stat, TierAsk};
 use efd_edge_query::series::SeriesAsk;
 use efd_edge_query::{Activity, Budget, Holdings, Library, Limits, QueryError};
-use efd_edge_tiers::TierSettings;
 use efd_edge_tiers::folder::TierFolder;
 use efd_edge_tiers::settings::span;
+use efd_edge_tiers::{TierSettings, Topics};
 use efd_shared_avro::{Value, encode_values};
 use efd_shared_model::block::Codec;
 use efd_shared_model::{
@@ -98,9 +98,10 @@ fn window(rng: &mut StdRng, centre: f64, count: u64) -> Summary {
 }
 
 /// All of M1M3 in one tier, from `begin` on.
-fn make_tier(root: &Path, settings: TierSettings, begin: i64, windows: i64, samples: u64) {
+fn make_tier(root: &Path, settings: &TierSettings, begin: i64, windows: i64, samples: u64) {
     let mut rng = StdRng::seed_from_u64(7);
-    let mut folder = TierFolder::open(&root.join("tiers"), settings, &Disk::default()).unwrap();
+    let mut folder =
+        TierFolder::open(&root.join("tiers"), settings.clone(), &Disk::default()).unwrap();
     let series: Vec<(SeriesKey, Schema, usize)> = WIDTHS
         .iter()
         .enumerate()
@@ -250,6 +251,7 @@ fn main() {
     std::fs::create_dir_all(&root).unwrap();
     let tier = |seconds: u32, days: u64| TierSettings {
         resolution: Resolution::from_seconds(seconds).unwrap(),
+        topics: Topics::All,
         age_max: Duration::from_secs(days * 86_400),
         bytes_max: u64::MAX,
     };
@@ -259,9 +261,9 @@ fn main() {
         root.display()
     );
     let store = make_raw(&root);
-    make_tier(&root, fine, NOW - DAY, DAY / (10 * SECOND), 500);
+    make_tier(&root, &fine, NOW - DAY, DAY / (10 * SECOND), 500);
     let year = 366 * DAY;
-    make_tier(&root, coarse, NOW - year, year / (300 * SECOND), 15_000);
+    make_tier(&root, &coarse, NOW - year, year / (300 * SECOND), 15_000);
 
     let holdings = Holdings {
         folder: root.clone(),

@@ -117,12 +117,16 @@ impl Library {
             let share = (common as f64 / length as f64).min(1.0);
             raw.bytes += (bytes as f64 * share) as u64;
         }
-        let tiers = self.shelf.reaches().into_iter().filter_map(|reach| {
-            Some(TierOffer {
-                resolution: reach.resolution,
-                begin: reach.begin?.0,
-            })
-        });
+        let tiers = self
+            .shelf
+            .reaches(&topic.name)
+            .into_iter()
+            .filter_map(|reach| {
+                Some(TierOffer {
+                    resolution: reach.resolution,
+                    begin: reach.begin?.0,
+                })
+            });
         Offers {
             raw,
             tiers: tiers.collect(),

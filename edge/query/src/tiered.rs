@@ -60,19 +60,22 @@ impl Shelf {
         }
     }
 
-    /// Finest first.
-    pub(crate) fn reaches(&mut self) -> Vec<Reach> {
+    /// Those of a topic, finest first.
+    pub(crate) fn reaches(&mut self, topic: &str) -> Vec<Reach> {
         let mut all = Vec::new();
-        let mut begins = HashMap::new();
-        for tier in &self.tiers {
+        let mut begins = std::mem::take(&mut self.begins);
+        begins.retain(|path, _| path.exists());
+        for tier in self.tiers.iter().filter(|tier| tier.topics.has(topic)) {
             let files = self.files(tier.resolution);
             let begin = files.values().next().and_then(|path| {
-                let known = self.begins.get(path).copied();
+                let known = begins.get(path).copied();
                 let begin = known.or_else(|| {
                     let file = TierReader::open(path, &self.disk).ok()?;
                     file.oldest().ok()?
                 });
-                begins.extend(begin.map(|begin| (path.clone(), begin)));
+                if let Some(begin) = begin {
+                    begins.insert(path.clone(), begin);
+                }
                 begin
             });
             let last = files.last_key_value();

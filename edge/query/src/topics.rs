@@ -112,11 +112,15 @@ impl Library {
             from: offers.raw.begin,
             until: offers.raw.begin.map(|_| now.0),
         };
-        let tiers = self.shelf.reaches().into_iter().map(|reach| TierLine {
-            tier: name(reach.resolution),
-            from: reach.begin.map(|it| it.0),
-            until: reach.end.map(|it| it.0.min(now.0)),
-        });
+        let tiers = self
+            .shelf
+            .reaches(&topic.name)
+            .into_iter()
+            .map(|reach| TierLine {
+                tier: name(reach.resolution),
+                from: reach.begin.map(|it| it.0),
+                until: reach.end.map(|it| it.0.min(now.0)),
+            });
         let tiers = tiers.filter(|_| is_telemetry);
         Ok(TopicPage {
             component: topic.component().to_owned(),

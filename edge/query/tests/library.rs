@@ -13,7 +13,7 @@ use efd_edge_query::ask::{FieldAsk, Stat, TierAsk};
 use efd_edge_query::columns::Values;
 use efd_edge_query::series::SeriesAsk;
 use efd_edge_query::{Activity, Budget, Holdings, Library, Limits, QueryError};
-use efd_edge_tiers::{Engine, TierSettings};
+use efd_edge_tiers::{Engine, TierSettings, Topics};
 use efd_shared_avro::{Value, encode_values};
 use efd_shared_model::block::Codec;
 use efd_shared_model::{
@@ -237,6 +237,7 @@ fn clock(now: i64) -> ClockState {
 fn tiers() -> Vec<TierSettings> {
     let tier = |seconds: u32| TierSettings {
         resolution: Resolution::from_seconds(seconds).unwrap(),
+        topics: Topics::All,
         age_max: Duration::from_secs(31 * 86_400),
         bytes_max: 1 << 40,
     };

@@ -1,16 +1,19 @@
 //! The files of one tier: a moving span of time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use efd_shared_model::{Schema, UtcNanos};
+use efd_shared_stats::Resolution;
 use efd_shared_store::StoreError;
 use efd_shared_store::database::{
     Disk, FileKind, Header, database_bytes, file, file_bytes, read_header, with_suffix,
 };
-use efd_shared_tiers::{Note, Run, Series, SeriesKey, Span, TierFile, TierReader, settle};
+use efd_shared_tiers::{
+    Known, Note, Run, Series, SeriesKey, Span, Statistics, TierFile, TierReader, settle,
+};
 
 use crate::coarse::Window;
 use crate::settings::{TierSettings, file_name, name, span};
@@ -27,6 +30,8 @@ pub struct TierFolder {
     files: BTreeMap<UtcNanos, Held>,
     /// Most recently used last.
     open: VecDeque<TierFile>,
+    /// Windows before it were removed: late samples do not make pieces of them again.
+    floor: Option<UtcNanos>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +51,21 @@ pub struct Holding {
     pub bytes: u64,
     /// Of the oldest file.
     pub begin: Option<UtcNanos>,
+}
+
+/// The start of the newest window of each series, by its digest; of the windows of all other series none begins after
+/// `others`.
+#[derive(Clone, Debug, Default)]
+pub struct Newest {
+    by_series: HashMap<u64, UtcNanos>,
+    others: Option<UtcNanos>,
+}
+
+impl Newest {
+    /// `None`: there is nothing.
+    pub fn of(&self, digest: u64) -> Option<UtcNanos> {
+        self.by_series.get(&digest).copied().or(self.others)
+    }
 }
 
 impl TierFolder {
@@ -80,11 +100,34 @@ impl TierFolder {
             disk: disk.clone(),
             files,
             open: VecDeque::new(),
+            floor: None,
         })
     }
 
     pub fn settings(&self) -> &TierSettings {
         &self.settings
+    }
+
+    pub fn resolution(&self) -> Resolution {
+        self.settings.resolution
+    }
+
+    pub fn floor(&self) -> Option<UtcNanos> {
+        self.floor
+    }
+
+    pub fn raise_floor(&mut self, floor: UtcNanos) {
+        self.floor = self.floor.max(Some(floor));
+    }
+
+    /// Whether windows of that start are made.
+    pub fn takes(&self, start: UtcNanos) -> bool {
+        self.floor.is_none_or(|floor| floor <= start)
+    }
+
+    /// The begins of the spans of all files, oldest first.
+    pub fn begins(&self) -> impl DoubleEndedIterator<Item = UtcNanos> {
+        self.files.keys().copied()
     }
 
     pub fn holding(&self) -> Holding {
@@ -158,14 +201,46 @@ impl TierFolder {
         Ok(all)
     }
 
-    /// The notes of the commits that a window came with; empty if it is not there.
-    pub fn notes_of(&self, key: &SeriesKey, start: UtcNanos) -> Result<Vec<Note>, StoreError> {
+    /// `None` of a window that is in no file.
+    pub fn known(&self, key: &SeriesKey, start: UtcNanos) -> Result<Option<Known>, StoreError> {
         let only = start..UtcNanos(start.0.saturating_add(1));
-        let mut notes = Vec::new();
         for (reader, series) in self.readers_of(key, &only)? {
-            notes.append(&mut reader.notes_of(&series, start)?);
+            if let Some(known) = reader.known(&series, &[start])?.remove(&start) {
+                return Ok(Some(known));
+            }
         }
-        Ok(notes)
+        Ok(None)
+    }
+
+    /// The file that windows of that start are in; `None` where there is none.
+    pub fn file_of(&self, start: UtcNanos) -> Result<Option<TierReader>, StoreError> {
+        let begin = span(self.settings.resolution, start).begin;
+        let held = self.files.get(&begin);
+        held.map(|held| TierReader::open(&held.path, &self.disk))
+            .transpose()
+    }
+
+    /// By the digest of the series, the samples of each window that begins in `times`.
+    pub fn rows(
+        &self,
+        times: &Range<UtcNanos>,
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> Result<HashMap<u64, BTreeMap<UtcNanos, u64>>, StoreError> {
+        let mut all: HashMap<u64, BTreeMap<UtcNanos, u64>> = HashMap::new();
+        for reader in self.readers(times)? {
+            for series in reader.series()? {
+                let digest = series.key.digest();
+                if !is_wanted(digest) {
+                    continue;
+                }
+                let found = reader.read(&series, 0..1, Statistics::NONE, times.clone())?;
+                let windows = all.entry(digest).or_default();
+                for found in found {
+                    windows.extend(found.starts.into_iter().zip(found.rows));
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// The notes of the newest file.
@@ -176,24 +251,31 @@ impl TierFolder {
         }
     }
 
-    /// The start of the newest window of each series, by its digest, out of the two newest files; and of the windows of all
-    /// other series no one begins after the other time.
-    pub fn newest(&self) -> Result<(BTreeMap<u64, UtcNanos>, Option<UtcNanos>), StoreError> {
+    /// Out of the two newest files.
+    pub fn newest(&self) -> Result<Newest, StoreError> {
         const FILES: usize = 2;
-        let mut all: BTreeMap<u64, UtcNanos> = BTreeMap::new();
-        let mut others = None;
+        let mut all = Newest::default();
         for (begin, held) in self.files.iter().rev().take(FILES) {
             let reader = TierReader::open(&held.path, &self.disk)?;
             let newest = reader.newest()?;
             for series in reader.series()? {
                 if let Some(&start) = newest.get(&series.id) {
-                    let known = all.entry(series.key.digest()).or_insert(start);
+                    let known = all.by_series.entry(series.key.digest()).or_insert(start);
                     *known = start.max(*known);
                 }
             }
-            others = Some(begin.saturating_sub(1));
+            all.others = Some(begin.saturating_sub(1));
         }
-        Ok((all, others))
+        Ok(all)
+    }
+
+    /// The series of the files that have windows which begin in `times`.
+    pub fn keys(&self, times: &Range<UtcNanos>) -> Result<BTreeSet<SeriesKey>, StoreError> {
+        let mut all = BTreeSet::new();
+        for reader in self.readers(times)? {
+            all.extend(reader.series()?.into_iter().map(|series| series.key));
+        }
+        Ok(all)
     }
 
     /// Every wanted series that has windows which begin in `times`, with these.
@@ -257,16 +339,33 @@ impl TierFolder {
         Ok(all)
     }
 
-    /// What moves out of the tier's span of time, where that is known, or over its bytes, oldest first. Gives how many
-    /// files left.
-    pub fn remove_old(&mut self, now: Option<UtcNanos>) -> Result<usize, StoreError> {
+    /// The floor once that has left which moves out of the tier's span of time, where that is known, or over its bytes,
+    /// oldest first; `None` where nothing is to leave. The floor is durable first: after a crash a late sample would make a
+    /// piece of what was removed.
+    pub fn floor_due(&self, now: Option<UtcNanos>) -> Option<UtcNanos> {
         let age = i64::try_from(self.settings.age_max.as_nanos()).unwrap_or(i64::MAX);
         let oldest_kept = now.map_or(i64::MIN, |now| now.0.saturating_sub(age));
+        let (mut bytes, mut left) = (self.holding().bytes, self.files.len());
+        let mut floor = None;
+        for (&begin, held) in &self.files {
+            let end = span(self.settings.resolution, begin).end;
+            let is_over = self.settings.bytes_max < bytes && left > 1;
+            if oldest_kept < end.0 && !is_over {
+                break;
+            }
+            floor = Some(end);
+            bytes = bytes.saturating_sub(held.bytes);
+            left -= 1;
+        }
+        floor
+    }
+
+    /// What is below the floor. Gives how many files left.
+    pub fn remove_old(&mut self) -> Result<usize, StoreError> {
         let mut removed = 0;
         while let Some((&begin, held)) = self.files.first_key_value() {
             let end = span(self.settings.resolution, begin).end;
-            let is_over = self.settings.bytes_max < self.holding().bytes && self.files.len() > 1;
-            if oldest_kept < end.0 && !is_over {
+            if self.floor.is_none_or(|floor| floor < end) {
                 break;
             }
             let path = held.path.clone();

@@ -3,6 +3,8 @@
 //! A series whose windows have few samples gets longer ones, so that statistics are fewer than the values they stand for.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 use efd_shared_model::{
     EpochId, EpochLane, Fingerprint, RangeSet, SealedBlock, StreamNumber, UtcNanos,
@@ -12,6 +14,8 @@ use efd_shared_store::{Item, Reader, SegmentInfo, StoreError};
 use efd_shared_tiers::{CHANNELS_MAX, Channel, Row, Samples, Shape};
 
 use crate::coarse::{self, Window};
+use crate::plan::Plan;
+use crate::settings::{TierSettings, Topics};
 use crate::streams::Streams;
 
 /// Of blocks, at one time.
@@ -72,9 +76,15 @@ pub fn reduce(
     lost: &BTreeMap<EpochLane, RangeSet>,
     resolution: Resolution,
 ) -> Result<ReducedSegment, StoreError> {
+    let every = TierSettings {
+        resolution,
+        topics: Topics::All,
+        age_max: Duration::MAX,
+        bytes_max: u64::MAX,
+    };
     let mut reducing = Reducing {
         resolution,
-        streams: Streams::default(),
+        streams: Streams::new(Arc::new(Plan::new(&[every], Vec::new()))),
         numbers: HashMap::new(),
         series: Vec::new(),
         kernel: Kernel::new(),

@@ -2,13 +2,40 @@
 
 use std::time::Duration;
 
-use efd_shared_model::UtcNanos;
+use efd_shared_model::{Pattern, UtcNanos};
 use efd_shared_stats::Resolution;
 use efd_shared_tiers::Span;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which topics have windows in a tier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Topics {
+    #[default]
+    All,
+    /// Those that any of them matches; of none there is none.
+    Matching(Vec<Pattern>),
+}
+
+impl Topics {
+    /// As a configuration lists them: none means all.
+    pub fn of(patterns: &[String]) -> Self {
+        match patterns {
+            [] => Self::All,
+            patterns => Self::Matching(patterns.iter().map(|text| Pattern::new(text)).collect()),
+        }
+    }
+
+    pub fn has(&self, topic: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Matching(patterns) => patterns.iter().any(|pattern| pattern.matches(topic)),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TierSettings {
     pub resolution: Resolution,
+    pub topics: Topics,
     /// Windows leave when they are older.
     pub age_max: Duration,
     /// Of all files of the tier; the oldest leave first.
@@ -31,7 +58,15 @@ pub enum SettingsError {
     },
 }
 
-/// Finest first.
+/// The tiers of a topic, by their place in the list, finest first: its first is made of samples, each other of the one
+/// before it.
+pub fn chain<'a>(tiers: impl IntoIterator<Item = &'a TierSettings>, topic: &str) -> Vec<usize> {
+    let tiers = tiers.into_iter().enumerate();
+    let of_topic = tiers.filter(|(_, tier)| tier.topics.has(topic));
+    of_topic.map(|(place, _)| place).collect()
+}
+
+/// Finest first. Of any two the coarser is made of the finer, so that whatever tiers a topic has are made of each other.
 pub fn check(tiers: &[TierSettings]) -> Result<(), SettingsError> {
     for tier in tiers {
         if tier.age_max.as_nanos() < tier.resolution.nanos() as u128 {
@@ -144,6 +179,7 @@ mod tests {
     fn tier(seconds: u32, age: u64) -> TierSettings {
         TierSettings {
             resolution: Resolution::from_seconds(seconds).unwrap(),
+            topics: Topics::All,
             age_max: Duration::from_secs(age),
             bytes_max: 1,
         }
@@ -164,6 +200,34 @@ mod tests {
         }
         let text = check(&[tier(300, 10)]).unwrap_err().to_string();
         assert_eq!(text, "a tier of 5 min for 10s: shorter than one window");
+    }
+
+    #[test]
+    fn a_topic_has_the_tiers_that_match_it() {
+        let of = |seconds, patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|it| it.to_string()).collect();
+            TierSettings {
+                topics: Topics::of(&patterns),
+                ..tier(seconds, 10_000)
+            }
+        };
+        let tiers = [
+            of(1, &["lsst.sal.MTM1M3.*", "MTMount.elevation"]),
+            of(10, &["lsst.*.AT?CS.*", "*forces"]),
+            of(300, &[]),
+            of(3600, &["lsst.sal.ESS.*"]),
+        ];
+        assert_eq!(check(&tiers), Ok(()));
+        for (topic, expected) in [
+            ("lsst.sal.MTM1M3.forces", &[0, 1, 2][..]),
+            ("lsst.sal.MTMount.elevation", &[0, 2]),
+            ("lsst.sal.MTMount.azimuth", &[2]),
+            ("lsst.sal.ATMCS.forces", &[1, 2]),
+            ("lsst.sal.ESS.temperature", &[2, 3]),
+        ] {
+            assert_eq!(chain(&tiers, topic), expected, "{topic}");
+        }
+        assert!(chain(&tiers[..2], "lsst.sal.ESS.temperature").is_empty());
     }
 
     #[test]

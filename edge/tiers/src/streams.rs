@@ -10,6 +10,7 @@ use efd_shared_store::{Reader, StoreError};
 use efd_shared_tiers::{CHANNELS_MAX, Measured, SeriesKey, Shape, TOPIC_BYTES_MAX};
 
 use crate::open::SeriesNumber;
+use crate::plan::Plan;
 
 /// Of one instance: sequences of varying length make a series each.
 const SHAPES_MAX: usize = 64;
@@ -21,6 +22,10 @@ pub(crate) struct Stream {
     pub(crate) topic: String,
     pub(crate) schema: Schema,
     pub(crate) measured: Measured,
+    /// Its tiers, at least one.
+    pub(crate) chain: Arc<[usize]>,
+    /// Its first tier was not that before.
+    pub(crate) is_first_new: bool,
     /// By instance; of each the shapes, most often one.
     series: HashMap<Option<i32>, Vec<(Shape, SeriesNumber)>>,
 }
@@ -28,7 +33,7 @@ pub(crate) struct Stream {
 /// The series of a record.
 pub(crate) enum Known {
     Series(SeriesNumber),
-    New(SeriesKey),
+    New(Box<SeriesKey>),
     /// Too many shapes or channels, or too long a name.
     Unfit,
 }
@@ -41,12 +46,12 @@ impl Stream {
             None if SHAPES_MAX <= shapes.len() => Known::Unfit,
             None if CHANNELS_MAX < shape.channels() => Known::Unfit,
             None if TOPIC_BYTES_MAX < self.topic.len() => Known::Unfit,
-            None => Known::New(SeriesKey {
+            None => Known::New(Box::new(SeriesKey {
                 topic: self.topic.clone(),
                 instance,
                 schema: self.schema.fingerprint(),
                 shape: shape.clone(),
-            }),
+            })),
         }
     }
 
@@ -58,15 +63,24 @@ impl Stream {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Streams {
-    /// `None`: nothing of it is measured.
+    plan: Arc<Plan>,
+    /// `None`: nothing of it is measured, or it has no tier.
     known: HashMap<(EpochId, StreamNumber), Option<Stream>>,
     epochs: Vec<EpochId>,
 }
 
 impl Streams {
-    /// `None`: nothing of it is measured.
+    pub(crate) fn new(plan: Arc<Plan>) -> Self {
+        Self {
+            plan,
+            known: HashMap::new(),
+            epochs: Vec::new(),
+        }
+    }
+
+    /// `None`: nothing of it is measured, or it has no tier.
     pub(crate) fn get(
         &mut self,
         reader: &mut Reader,
@@ -101,7 +115,7 @@ impl Streams {
         for declaration in declared {
             let name = (epoch, declaration.number);
             if let Entry::Vacant(place) = self.known.entry(name) {
-                place.insert(stream(reader, declaration)?);
+                place.insert(stream(reader, &self.plan, declaration)?);
             }
         }
         Ok(())
@@ -110,9 +124,11 @@ impl Streams {
 
 fn stream(
     reader: &mut Reader,
+    plan: &Plan,
     declaration: StreamDeclaration,
 ) -> Result<Option<Stream>, StoreError> {
-    if declaration.kind != TopicKind::Telemetry {
+    let chain: Arc<[usize]> = plan.chain(&declaration.topic).into();
+    if declaration.kind != TopicKind::Telemetry || chain.is_empty() {
         return Ok(None);
     }
     let Some(schema) = reader.schema(&declaration.schema)? else {
@@ -131,9 +147,11 @@ fn stream(
     };
     let measured = Measured::new(parsed);
     Ok((!measured.is_empty()).then(|| Stream {
+        is_first_new: plan.is_new(&declaration.topic, chain[0]),
         topic: declaration.topic,
         schema,
         measured,
+        chain,
         series: HashMap::new(),
     }))
 }

@@ -13,6 +13,7 @@ pub mod epoch;
 pub mod ids;
 pub mod leap;
 pub mod loss;
+pub mod pattern;
 pub mod ranges;
 pub mod record;
 pub mod reduced;
@@ -27,6 +28,7 @@ pub use ids::{
 };
 pub use leap::LeapTable;
 pub use loss::{Loss, LossReason};
+pub use pattern::Pattern;
 pub use ranges::RangeSet;
 pub use record::{EventTimeOrigin, RecordRef, RecordStamps};
 pub use reduced::Reduced;

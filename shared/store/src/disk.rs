@@ -309,7 +309,7 @@ impl Disk {
     }
 
     /// Moves a damaged database, with its WAL, where nothing reads it and nothing deletes it. Gives the new path.
-    pub(crate) fn set_aside(&self, root: &Path, path: &Path) -> Result<PathBuf, StoreError> {
+    pub fn set_aside(&self, root: &Path, path: &Path) -> Result<PathBuf, StoreError> {
         let folder = root.join("set-aside");
         fs::create_dir_all(&folder).map_err(file("create", &folder))?;
         let name = path

@@ -1,112 +1,124 @@
-//! Closed windows into the files of their tier, and coarser windows out of those.
+//! Closed windows into the files of their tier.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use efd_shared_model::{RangeSet, Schema, UtcNanos};
+use efd_shared_model::{Schema, UtcNanos};
 use efd_shared_stats::Summary;
 use efd_shared_store::StoreError;
 use efd_shared_tiers::{Note, Run, SeriesKey, Statistics};
 
-use super::{Engine, GRACE, TierError};
-use crate::coarse::{Window, merge};
+use super::{Engine, PENDING_SUMMARIES_MAX, TierError, commit_every};
+use crate::blocks::{Blocks, Made};
+use crate::coarse::Window;
 use crate::folder::TierFolder;
 use crate::open::{Arrival, SeriesNumber};
+use crate::pass::{Pass, Pending};
 use crate::state::Name;
 
 impl Engine {
-    /// Commits windows to the finest tier, and notes what is to be merged of them.
-    pub(super) fn put(
-        &mut self,
-        windows: &BTreeMap<SeriesNumber, BTreeMap<UtcNanos, Window>>,
-        ranges: &BTreeMap<usize, RangeSet>,
-        now: Arrival,
-    ) -> Result<(), TierError> {
-        let owned: Vec<Owned<'_>> = windows
-            .iter()
-            .map(|(&series, windows)| {
-                Owned::new(self.open.key(series), self.open.schema(series), windows)
+    /// Of the tiers whose windows have waited for others to share a commit, or of all.
+    pub(super) fn put_pending(&mut self, now: Arrival, all: bool) -> Result<(), TierError> {
+        let all = all || PENDING_SUMMARIES_MAX < self.live.pending_summaries;
+        let tiers = self.tiers.iter().zip(&mut self.put);
+        let due: Vec<bool> = tiers
+            .map(|(tier, put)| {
+                let last = *put.get_or_insert(now);
+                let every = commit_every(tier.resolution());
+                let is_due = all || now.since(last).is_none_or(|since| every <= since);
+                if is_due {
+                    *put = Some(now);
+                }
+                is_due
             })
             .collect();
-        let note = self.note(ranges);
-        commit_owned(&mut self.folders[0], &owned, &note, Statistics::ALL)?;
-        self.counters.windows += windows.values().map(|it| it.len() as u64).sum::<u64>();
-        let name = |(&series, windows): (&SeriesNumber, &BTreeMap<UtcNanos, Window>)| {
-            let digest = self.open.key(series).digest();
-            windows
-                .keys()
-                .map(move |&start| (digest, start))
-                .collect::<Vec<_>>()
-        };
-        let changed: Vec<Name> = windows.iter().flat_map(name).collect();
-        self.note_changed(0, changed, now);
+        let pending = std::mem::take(&mut self.live.pending).into_iter();
+        let is_due = |number: SeriesNumber| due[self.series.get(number).first()];
+        let (due, rest): (Pending, Pending) = pending.partition(|(number, _)| is_due(*number));
+        self.live.pending = rest;
+        if let Err(error) = self.put(&due, Whose::Live, now) {
+            self.live.pending.extend(due);
+            return Err(error);
+        }
+        let windows = self.live.pending.values().flat_map(BTreeMap::values);
+        self.live.pending_summaries = windows.map(|closed| closed.window.1.len()).sum();
+        Ok(())
+    }
+
+    /// Commits windows to the first tier of their series, and notes what is to be merged of them.
+    pub(super) fn put(
+        &mut self,
+        pending: &Pending,
+        whose: Whose<'_>,
+        now: Arrival,
+    ) -> Result<(), TierError> {
+        let mut by_tier: BTreeMap<usize, BTreeSet<SeriesNumber>> = BTreeMap::new();
+        for &number in pending.keys() {
+            let first = self.series.get(number).first();
+            by_tier.entry(first).or_default().insert(number);
+        }
+        for (tier, numbers) in by_tier {
+            let mut blocks = Blocks::default();
+            let mut owned = Vec::new();
+            for number in &numbers {
+                let series = self.series.get(*number);
+                let windows = &pending[number];
+                let pass = match whose {
+                    Whose::Live => &self.live,
+                    Whose::Build(pass) => pass,
+                };
+                for closed in windows.values() {
+                    blocks.union(&pass.blocks(closed));
+                }
+                let windows = windows.iter().map(|(start, it)| (*start, &it.window));
+                owned.push(Owned::new(&series.key, &series.schema, windows));
+            }
+            let made = Made {
+                blocks,
+                corrected: BTreeMap::new(),
+            };
+            commit(&mut self.tiers[tier], &owned, &made.note(), Statistics::ALL)?;
+            let mut changed = Vec::new();
+            for number in numbers {
+                let starts = pending[&number].keys();
+                changed.extend(starts.map(|start| (number, *start)));
+            }
+            self.counters.windows += changed.len() as u64;
+            self.note_changed(tier, &changed, now);
+        }
         Ok(())
     }
 
     /// The windows of the next coarser tier that these are in are to be merged.
-    fn note_changed(&mut self, tier: usize, windows: impl IntoIterator<Item = Name>, now: Arrival) {
-        if let Some(next) = self.folders.get(tier + 1) {
-            let resolution = next.settings().resolution;
-            for (digest, start) in windows {
-                let name = (digest, resolution.start(start));
-                self.coarse[tier].entry(name).or_insert(now);
-            }
-        }
-    }
-
-    /// Merges the windows of a coarser tier that have had their time.
-    pub(super) fn coarsen(
+    pub(super) fn note_changed(
         &mut self,
         tier: usize,
+        windows: &[(SeriesNumber, UtcNanos)],
         now: Arrival,
-        all: bool,
-    ) -> Result<(), TierError> {
-        let resolution = self.folders[tier].settings().resolution;
-        let finer = self.folders[tier - 1].settings().resolution;
-        let wait = resolution.nanos() + finer.nanos() + 2 * GRACE;
-        let waiting = &self.coarse[tier - 1];
-        let is_due = |since: &Arrival| all || now.since(*since).is_none_or(|since| wait <= since);
-        let due: Vec<Name> = waiting
-            .iter()
-            .filter(|(_, since)| is_due(since))
-            .map(|(name, _)| *name)
-            .collect();
-        let mut by_start: BTreeMap<UtcNanos, BTreeSet<u64>> = BTreeMap::new();
-        for &(series, start) in &due {
-            by_start.entry(start).or_default().insert(series);
-        }
-        for (start, wanted) in by_start {
-            let times = start..resolution.end(start);
-            let (finer, coarser) = self.folders.split_at_mut(tier);
-            let (Some(finer), Some(coarser)) = (finer.last(), coarser.first_mut()) else {
-                continue;
-            };
-            let mut made: Vec<(SeriesKey, Schema, BTreeMap<UtcNanos, Window>)> = Vec::new();
-            let is_wanted = |series: &SeriesKey| wanted.contains(&series.digest());
-            finer.each_series(times, is_wanted, |series, schema, windows| {
-                if let Some(window) = merge(&windows) {
-                    made.push((series.clone(), schema.clone(), [(start, window)].into()));
-                }
-            })?;
-            let owned: Vec<_> = made
-                .iter()
-                .map(|(key, schema, windows)| Owned::new(key, schema, windows))
-                .collect();
-            if !owned.is_empty() {
-                commit_owned(coarser, &owned, &Note::new(), Statistics::WITHOUT_QUARTILES)?;
-                self.counters.windows += owned.len() as u64;
+    ) {
+        for &(number, start) in windows {
+            let series = self.series.get(number);
+            if let Some(next) = series.next(tier) {
+                let resolution = self.tiers[next].resolution();
+                let name = Name {
+                    resolution,
+                    start: resolution.start(start),
+                    series: series.digest,
+                };
+                self.coarse.entry(name).or_insert(now);
             }
-            let changed = made.iter().map(|(key, _, _)| (key.digest(), start));
-            self.note_changed(tier, changed, now);
         }
-        for name in due {
-            self.coarse[tier - 1].remove(&name);
-        }
-        Ok(())
     }
 }
 
+/// Whose windows are committed: their lanes are counted there.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose<'a> {
+    Live,
+    Build(&'a Pass),
+}
+
 /// A run with what it is made of.
-struct Owned<'a> {
+pub(super) struct Owned<'a> {
     key: &'a SeriesKey,
     schema: &'a Schema,
     starts: Vec<UtcNanos>,
@@ -115,20 +127,29 @@ struct Owned<'a> {
 }
 
 impl<'a> Owned<'a> {
-    fn new(key: &'a SeriesKey, schema: &'a Schema, windows: &BTreeMap<UtcNanos, Window>) -> Self {
+    pub(super) fn new<'w>(
+        key: &'a SeriesKey,
+        schema: &'a Schema,
+        windows: impl Iterator<Item = (UtcNanos, &'w Window)>,
+    ) -> Self {
+        let windows: Vec<_> = windows.collect();
         let channels = key.shape.channels();
         let of_channel = |channel: usize| {
             windows
-                .values()
-                .map(move |(_, summaries)| summaries[channel])
+                .iter()
+                .map(move |(_, (_, summaries))| summaries[channel])
         };
         Self {
             key,
             schema,
-            starts: windows.keys().copied().collect(),
-            rows: windows.values().map(|(rows, _)| *rows).collect(),
             summaries: (0..channels).flat_map(of_channel).collect(),
+            starts: windows.iter().map(|(start, _)| *start).collect(),
+            rows: windows.iter().map(|(_, (rows, _))| *rows).collect(),
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
     }
 
     fn run(&self, kept: Statistics) -> Run<'_> {
@@ -143,7 +164,7 @@ impl<'a> Owned<'a> {
     }
 }
 
-fn commit_owned(
+pub(super) fn commit(
     folder: &mut TierFolder,
     owned: &[Owned<'_>],
     note: &Note,

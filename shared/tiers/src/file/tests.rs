@@ -1,3 +1,6 @@
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use efd_shared_stats::{Kernel, Quartiles};
 use proptest::prelude::*;
 
@@ -100,6 +103,12 @@ fn check(reader: &TierReader, model: &Model, last: &Notes, seed: u64) {
             let start = span().start(window);
             let notes = reader.notes_of(series, start).unwrap();
             assert_eq!(notes.last(), last.get(&(number, start)));
+        }
+        let starts: Vec<_> = (0..WINDOWS).map(|window| span().start(window)).collect();
+        let known = reader.known(series, &starts).unwrap();
+        for start in starts {
+            let rows = known.get(&start).map(|known| known.rows);
+            assert_eq!(rows, model.get(&(number, start)).map(|window| window.0));
         }
         let of_series = |times: &Range<UtcNanos>| {
             let all = model
