@@ -30,7 +30,7 @@ use efd_shared_model::{
 use efd_shared_store::retention::Policy;
 use efd_shared_store::{LaneName, Store, StoreError};
 
-use crate::commit::substitute::Reducer;
+use crate::commit::substitute::{Reducer, Room};
 use crate::intake::{Batch, own_streams};
 use crate::meters::Meters;
 use crate::recent::Recent;
@@ -134,10 +134,13 @@ impl Committer {
                 self.meters
                     .observe_clock(self.clock.state(), bytes_max, now);
             }
-            let is_waiting = self.reducer.is_waiting();
-            if is_waiting || now.since(retained) >= RETAIN_EVERY_NS || now < retained {
+            let every = match self.reducer.is_waiting() {
+                true => MAINTAIN_EVERY.as_nanos() as i64,
+                false => RETAIN_EVERY_NS,
+            };
+            if now.since(retained) >= every || now < retained {
                 retained = now;
-                self.retain(now);
+                self.retain(now, Room::Enough);
             }
         }
         if let Err(error) = self.store.close() {
@@ -302,7 +305,7 @@ impl Committer {
                 "Cannot {what}; samples wait in memory"
             );
             if error.is_no_space() {
-                self.retain(utc_now());
+                self.retain(utc_now(), Room::None);
             }
             if self.stop.wait_timeout(RETRY_AFTER) {
                 tracing::error!(

@@ -237,6 +237,8 @@ pub struct Query {
     pub values_max: u32,
     /// Of one answer.
     pub bytes_max: ByteSize,
+    /// Of what one question holds while it is answered.
+    pub memory_max: ByteSize,
     /// Blocks of raw records that are read without being asked for by name, uncompressed.
     pub raw_bytes: ByteSize,
 }
@@ -249,6 +251,7 @@ impl Default for Query {
             within: Span::from_secs(limits.within.as_secs()),
             values_max: u32::try_from(limits.values_max).unwrap_or(u32::MAX),
             bytes_max: ByteSize::from_bytes(limits.bytes_max as u64),
+            memory_max: ByteSize::from_bytes(limits.memory_max as u64),
             raw_bytes: ByteSize::from_bytes(limits.raw_bytes),
         }
     }
@@ -260,6 +263,7 @@ impl Query {
             within: self.within.duration(),
             values_max: self.values_max as usize,
             bytes_max: self.bytes_max.as_usize(),
+            memory_max: self.memory_max.as_usize(),
             raw_bytes: self.raw_bytes.bytes(),
         }
     }
@@ -455,8 +459,8 @@ mod tests {
         for (wrong, expected) in [
             ("hours = \"8-9\"", "`8` is not a time of the day"),
             (
-                "time_zone = \"Chile\"\nhours = \"\"",
-                "`Chile` is not a time zone",
+                "time_zone = \"Chile/Paranal\"",
+                "`Chile/Paranal` is not a time zone",
             ),
         ] {
             let error = read(&format!("[tiers_work]\n{wrong}")).unwrap_err();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use efd_edge_dds::{DomainConfig, Multicast, Ring, RingLimits};
-use efd_edge_query::http::Desk;
+use efd_edge_query::http::{Desk, IN_FLIGHT_KIB};
 use efd_edge_query::{Activity, Holdings, Library, Workers};
 use efd_edge_ship::{CENTRE, Endpoint, Notice, Observer, Shipper, held_epochs};
 use efd_shared_daemon::clock::{ClockReader, Notifier, utc_now};
@@ -22,6 +22,7 @@ use efd_shared_wire::EdgeConfig;
 use efd_shared_wire::edge::FillOrder as WireFillOrder;
 use prometheus_client::registry::Registry;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::bus::{BUS, Bus, BusNotice};
 use crate::commit::substitute::Reducer;
@@ -117,6 +118,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     let desk = Desk {
         workers,
         limits: config.query.limits(),
+        in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB)),
         now: utc_now,
     };
     let surface = surface(registry, &meters, &readiness, config, &identity, desk);

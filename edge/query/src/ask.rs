@@ -125,7 +125,12 @@ pub(crate) fn columns(
             units: field.units.clone(),
         };
         match (field.field_type, &ask.elements) {
-            (FieldType::Scalar(_), None) => columns.push(column(None)),
+            (FieldType::Scalar(_), None) if columns.len() < COLUMNS_MAX => {
+                columns.push(column(None));
+            }
+            (FieldType::Scalar(_), None) => {
+                return Err(fault(format!("more than {COLUMNS_MAX} columns")));
+            }
             (FieldType::Scalar(_), Some(_)) => return Err(fault("it is no array".into())),
             (FieldType::Array(_), elements) => {
                 let elements = match (elements, field.length) {
@@ -238,7 +243,18 @@ impl Stat {
                 ))
             })
         };
-        text.split(',').map(one).collect()
+        let mut all = Vec::new();
+        for stat in text.split(',').map(one) {
+            let stat = stat?;
+            if all.contains(&stat) {
+                return Err(QueryError::Bad(format!(
+                    "statistic `{}` comes twice",
+                    stat.name()
+                )));
+            }
+            all.push(stat);
+        }
+        Ok(all)
     }
 }
 
@@ -277,6 +293,7 @@ mod tests {
             Stat::parse_list("mean, max").unwrap(),
             [Stat::Mean, Stat::Max]
         );
+        assert!(Stat::parse_list("mean,mean").is_err());
         let error = Stat::parse_list("average").unwrap_err().to_string();
         assert!(error.starts_with("statistic `average` is none of count, "));
     }

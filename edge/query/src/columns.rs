@@ -151,6 +151,12 @@ impl Rows {
         self.times.is_empty()
     }
 
+    /// Memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let columns = self.columns.iter().map(Values::bytes).sum::<usize>();
+        columns + self.len() * 32
+    }
+
     /// After the record's values were taken into the columns: what it lacks is absent.
     pub(crate) fn end_row(&mut self, time: i64, instance: Option<i32>, place: (u64, u32)) {
         self.times.push(time);

@@ -34,9 +34,15 @@ pub enum QueryError {
     #[error("more than {max} bytes of answer: ask for less")]
     TooManyBytes { max: usize },
     #[error(
+        "more than {max} bytes of memory: ask for fewer fields, a shorter span, or a coarser tier"
+    )]
+    TooMuchMemory { max: usize },
+    #[error(
         "not answered within {within:?}: ask for a shorter span, or for a tier instead of raw records"
     )]
     TooLong { within: Duration },
+    #[error("more than {max} bytes of answers are under way: ask again in a moment")]
+    TooManyUnderWay { max: usize },
     #[error("{waiting} questions wait already: ask again in a moment")]
     Busy { waiting: usize },
     #[error("whoever asked has gone, or the edge stops")]
@@ -51,9 +57,11 @@ impl QueryError {
         match self {
             Self::Bad(_) | Self::Window(_) | Self::Field { .. } | Self::NoTier { .. } => 400,
             Self::NoTopic { .. } | Self::NoField { .. } => 404,
-            Self::TooManyValues { .. } | Self::TooManyBytes { .. } => 413,
+            Self::TooManyValues { .. } | Self::TooManyBytes { .. } | Self::TooMuchMemory { .. } => {
+                413
+            }
             Self::TooLong { .. } | Self::Gone => 503,
-            Self::Busy { .. } => 429,
+            Self::Busy { .. } | Self::TooManyUnderWay { .. } => 429,
             Self::Store(_) => 500,
         }
     }

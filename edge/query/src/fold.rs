@@ -29,6 +29,11 @@ impl Windows {
         self.starts.len()
     }
 
+    /// Memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.summaries.len() * size_of::<Summary>()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
@@ -122,6 +127,8 @@ pub(crate) struct Folding {
     open: BTreeMap<Option<i32>, Open>,
     done: BTreeMap<Option<i32>, Windows>,
     summaries: Vec<Summary>,
+    /// In the windows that are open.
+    values: usize,
 }
 
 #[derive(Debug)]
@@ -139,6 +146,7 @@ impl Folding {
             open: BTreeMap::new(),
             done: BTreeMap::new(),
             summaries: Vec::new(),
+            values: 0,
         }
     }
 
@@ -156,7 +164,9 @@ impl Folding {
                 columns: vec![Vec::new(); width],
             });
             for (values, column) in open.columns.iter_mut().zip(&rows.columns) {
-                values.extend(column.number(row));
+                let number = column.number(row);
+                self.values += usize::from(number.is_some());
+                values.extend(number);
             }
         }
     }
@@ -165,6 +175,7 @@ impl Folding {
         let Some(open) = self.open.remove(&instance) else {
             return;
         };
+        self.values -= open.columns.iter().map(Vec::len).sum::<usize>();
         self.summaries.clear();
         // Columns of one window may differ in how many values they have.
         for column in &open.columns {
@@ -190,5 +201,10 @@ impl Folding {
     /// Windows so far, closed or not.
     pub(crate) fn len(&self) -> usize {
         self.open.len() + self.done.values().map(Windows::len).sum::<usize>()
+    }
+
+    /// Memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.values * size_of::<f64>() + self.len() * self.width * size_of::<Summary>()
     }
 }

@@ -3,18 +3,20 @@
 mod ask;
 mod influx;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use efd_shared_model::UtcNanos;
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::QueryError;
 use crate::library::{Budget, Library, Limits};
@@ -26,6 +28,8 @@ use ask::Parameters;
 /// What `/api/v1` is; a test compares it with what it does.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
+/// The newest records are found at once, or the topic has been silent for long.
+const NEWEST_WITHIN: Duration = Duration::from_secs(5);
 /// Records of one answer.
 const RECORDS_MAX: usize = 10_000;
 
@@ -34,9 +38,16 @@ const RECORDS_MAX: usize = 10_000;
 pub struct Desk {
     pub workers: Workers,
     pub limits: Limits,
+    /// KiB of answers that clients have not taken yet.
+    pub in_flight: Arc<Semaphore>,
     /// The clock of the answers.
     pub now: fn() -> UtcNanos,
 }
+
+/// Of answers that clients have not taken yet, all together.
+pub const IN_FLIGHT_KIB: usize = 128 << 10;
+const KIB: usize = 1 << 10;
+const PART_BYTES: usize = 64 << 10;
 
 pub fn routes(desk: Desk) -> Router {
     Router::new()
@@ -78,19 +89,20 @@ impl Drop for Waiting {
 }
 
 impl Desk {
-    pub(crate) fn deadline(&self) -> (Deadline, Waiting) {
+    pub(crate) fn deadline(&self, within: Duration) -> (Deadline, Waiting) {
         #[expect(clippy::disallowed_methods, reason = "a deadline is of the real clock")]
         let asked = Instant::now();
         let gone = Arc::new(AtomicBool::new(false));
-        let deadline = Deadline::new(asked, self.limits.within, Arc::clone(&gone));
+        let deadline = Deadline::new(asked, within, Arc::clone(&gone));
         (deadline, Waiting(gone))
     }
 
     async fn answer(
         &self,
+        within: Duration,
         work: impl FnOnce(&mut Library, &dyn Budget) -> Result<Body, QueryError> + Send + 'static,
     ) -> Response {
-        let (deadline, waiting) = self.deadline();
+        let (deadline, waiting) = self.deadline(within);
         let (reply, answered) = oneshot::channel();
         let job = move |library: &mut Library| {
             // It may have waited too long already.
@@ -104,16 +116,36 @@ impl Desk {
         };
         drop(waiting);
         match answer {
-            Ok(body) => {
-                self.workers
-                    .counters
-                    .answered
-                    .fetch_add(1, Ordering::Relaxed);
-                let content_type = HeaderValue::from_static(body.content_type);
-                ([(header::CONTENT_TYPE, content_type)], body.bytes).into_response()
-            }
+            Ok(body) => self.send(body),
             Err(error) => self.refuse(&error),
         }
+    }
+
+    /// A large body goes out in parts, and holds its share of what may be under way until it is taken.
+    fn send(&self, body: Body) -> Response {
+        self.workers
+            .counters
+            .answered
+            .fetch_add(1, Ordering::Relaxed);
+        let content_type = [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(body.content_type),
+        )];
+        if body.bytes.len() <= PART_BYTES {
+            return (content_type, body.bytes).into_response();
+        }
+        let share = u32::try_from(body.bytes.len() / KIB + 1).unwrap_or(u32::MAX);
+        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_many_owned(share) else {
+            return self.refuse(&QueryError::TooManyUnderWay {
+                max: IN_FLIGHT_KIB * KIB,
+            });
+        };
+        let bytes = Bytes::from(body.bytes);
+        let parts = futures::stream::unfold((bytes, permit), |(mut bytes, permit)| async {
+            let part = bytes.split_to(PART_BYTES.min(bytes.len()));
+            (!part.is_empty()).then_some((Ok::<_, Infallible>(part), (bytes, permit)))
+        });
+        (content_type, axum::body::Body::from_stream(parts)).into_response()
     }
 
     pub(crate) fn refuse(&self, error: &QueryError) -> Response {
@@ -165,14 +197,14 @@ async fn topics(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response
     let work = move |library: &mut Library, _: &dyn Budget| {
         Body::json(&json!({ "now": now.0, "topics": library.topics(now)? }))
     };
-    desk.answer(work).await
+    desk.answer(desk.limits.within, work).await
 }
 
 async fn topic(State(desk): State<Desk>, Path(topic): Path<String>) -> Response {
     let now = (desk.now)();
     let work =
         move |library: &mut Library, _: &dyn Budget| Body::json(&library.topic_page(&topic, now)?);
-    desk.answer(work).await
+    desk.answer(desk.limits.within, work).await
 }
 
 async fn series(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
@@ -190,7 +222,7 @@ async fn series(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response
             bytes: render(answer, format, bytes_max)?,
         })
     };
-    desk.answer(work).await
+    desk.answer(desk.limits.within, work).await
 }
 
 async fn latest(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
@@ -204,7 +236,8 @@ async fn latest(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response
     let work = move |library: &mut Library, budget: &dyn Budget| {
         newest("records", &library.latest(&topic, now, budget)?)
     };
-    desk.answer(work).await
+    desk.answer(desk.limits.within.min(NEWEST_WITHIN), work)
+        .await
 }
 
 async fn last(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
@@ -223,7 +256,8 @@ async fn last(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
             &library.last(&topic, instance, count, now, budget)?,
         )
     };
-    desk.answer(work).await
+    desk.answer(desk.limits.within.min(NEWEST_WITHIN), work)
+        .await
 }
 
 async fn events(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response {
@@ -244,7 +278,7 @@ async fn events(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Response
         let events = library.events(component.as_deref(), times, count, budget)?;
         newest("events", &events)
     };
-    desk.answer(work).await
+    desk.answer(desk.limits.within, work).await
 }
 
 fn newest(name: &str, newest: &Newest) -> Result<Body, QueryError> {

@@ -211,6 +211,10 @@ impl Source for Influx<'_> {
         let Some(topic) = self.topic(scan.measurement)? else {
             return Ok(());
         };
+        if scan.instance.is_some_and(|it| i32::try_from(it).is_err()) {
+            // No component has such an index.
+            return Ok(());
+        }
         match place {
             Where::Raw => {
                 let known = flattened(&topic.schema);
@@ -312,6 +316,8 @@ impl Influx<'_> {
             instance: scan.instance.and_then(|it| i32::try_from(it).ok()),
             times: ends(&scan.times),
             wanted: Statistics::WITHOUT_QUARTILES,
+            width: None,
+            memory_max: self.library.holdings.limits.memory_max,
         };
         // Instances have no series of their own: their windows follow each other at one start.
         let by_instance = self.library.shelf.windows(&ask, self.budget)?;
@@ -388,6 +394,8 @@ impl Influx<'_> {
             instance: scan.instance.and_then(|it| i32::try_from(it).ok()),
             times: ends(&scan.times),
             wanted: Statistics::ALL,
+            width: None,
+            memory_max: self.library.holdings.limits.memory_max,
         };
         let by_instance = self.library.shelf.windows(&ask, self.budget)?;
         let mut all: Vec<(i64, Option<i32>, &Windows, usize)> = by_instance

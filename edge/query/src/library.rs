@@ -21,6 +21,8 @@ pub struct Limits {
     pub values_max: usize,
     /// Of an answer's text.
     pub bytes_max: usize,
+    /// Of what one question holds while it is answered.
+    pub memory_max: usize,
     /// Raw records are read without being asked for by name as long as their blocks have no more bytes than this.
     pub raw_bytes: u64,
 }
@@ -31,6 +33,7 @@ impl Default for Limits {
             within: Duration::from_secs(30),
             values_max: 2_000_000,
             bytes_max: 64 << 20,
+            memory_max: 64 << 20,
             raw_bytes: 256 << 20,
         }
     }

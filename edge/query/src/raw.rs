@@ -275,6 +275,10 @@ pub(crate) fn scan(
             let next = way.next_rank().map(|rank| time_of(ask.order, rank));
             let ready = rows.split_ready(ask.order, next);
             kept_back = rows.len();
+            let max = library.holdings.limits.memory_max;
+            if max < rows.bytes() {
+                return Err(QueryError::TooMuchMemory { max });
+            }
             if !ready.is_empty() && each(ready)?.is_break() {
                 return Ok(gaps);
             }

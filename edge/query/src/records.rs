@@ -32,6 +32,8 @@ pub struct Newest {
     pub damaged_blocks: u64,
 }
 
+/// Whole records are large.
+const ROWS: usize = 64;
 /// Stamps of now may be ahead of us by so much, ns.
 const AHEAD: i64 = 3_600_000_000_000;
 
@@ -77,7 +79,7 @@ impl Library {
             instance,
             times: (i64::MIN + 1, now.0.saturating_add(AHEAD)),
             order: Order::Descending,
-            rows: count.clamp(1, raw::ROWS),
+            rows: count.clamp(1, ROWS),
         };
         self.newest(&ask, count, budget)
     }
@@ -102,7 +104,7 @@ impl Library {
             instance: None,
             times: (from, until.saturating_sub(1)),
             order: Order::Descending,
-            rows: count.clamp(1, raw::ROWS),
+            rows: count.clamp(1, ROWS),
         };
         self.newest(&ask, count, budget)
     }
@@ -133,11 +135,20 @@ impl Library {
                 records.push(record);
             }
             Ok(ControlFlow::Continue(()))
-        })?;
+        });
+        let damaged_blocks = match gaps {
+            Ok(gaps) => gaps.damaged_blocks,
+            // A topic that has been silent for long: what was found in the time that there is.
+            Err(QueryError::TooLong { .. }) => {
+                is_cut = true;
+                0
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Newest {
             records,
             is_cut,
-            damaged_blocks: gaps.damaged_blocks,
+            damaged_blocks,
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::choose::{Choice, From, Offers, RawOffer, TierOffer, choose};
 use crate::columns::{Order, Rows, Values};
 use crate::error::{QueryError, alike};
 use crate::fold::{Folding, Windows};
-use crate::library::{Budget, Library};
+use crate::library::{Budget, Library, Limits};
 use crate::raw::{self, Gaps, RawAsk, Wanted, What};
 use crate::tiered::TierAskOf;
 
@@ -139,8 +139,15 @@ impl Library {
         work: &mut Work<'_>,
         budget: &dyn Budget,
     ) -> Result<Answer, QueryError> {
-        let values_max = self.holdings.limits.values_max;
+        let Limits {
+            values_max,
+            memory_max,
+            ..
+        } = self.holdings.limits;
+        let shown = work.columns.len() * work.ask.statistics.len().max(1);
         let rows_max = values_max / work.columns.len().max(1);
+        let windows_max = values_max / shown.max(1);
+        let mut bytes = 0;
         let mut rows: Vec<Rows> = Vec::new();
         let mut count = 0;
         let mut folding: Option<Folding> = None;
@@ -156,12 +163,21 @@ impl Library {
         let gaps = raw::scan(self, &ask, budget, &mut |more| {
             if let Some(folding) = &mut folding {
                 folding.take(&more);
-                if rows_max < folding.len() {
-                    return Err(QueryError::TooManyValues { max: values_max });
-                }
-                return Ok(ControlFlow::Continue(()));
+                return match folding {
+                    _ if windows_max < folding.len() => {
+                        Err(QueryError::TooManyValues { max: values_max })
+                    }
+                    _ if memory_max < folding.bytes() => {
+                        Err(QueryError::TooMuchMemory { max: memory_max })
+                    }
+                    _ => Ok(ControlFlow::Continue(())),
+                };
             }
             count += more.len();
+            bytes += more.bytes();
+            if memory_max < bytes {
+                return Err(QueryError::TooMuchMemory { max: memory_max });
+            }
             rows.push(more);
             // More records than points: windows from here on, and of what came before.
             if let (Some(points), Some(width)) = (points, width)
@@ -202,7 +218,9 @@ impl Library {
             columns: work.columns,
             instance: work.ask.instance,
             times: (from, until.saturating_sub(1)),
-            wanted: statistics(&work.ask.statistics, work.choice.width.is_some()),
+            wanted: statistics(&work.ask.statistics),
+            width: work.choice.width,
+            memory_max: limits.memory_max,
         };
         let mut windows = self.shelf.windows(&ask, budget)?;
         self.add_tail(work, resolution, (from, until), &mut windows, budget)?;
@@ -244,11 +262,11 @@ impl Library {
         }
         let mut folding = Folding::new(resolution.nanos(), work.columns.len());
         let ask = work.raw_ask((first, until));
-        let values_max = self.holdings.limits.values_max;
+        let memory_max = self.holdings.limits.memory_max;
         work.gaps = raw::scan(self, &ask, budget, &mut |rows| {
             folding.take(&rows);
-            match values_max < folding.len() {
-                true => Err(QueryError::TooManyValues { max: values_max }),
+            match memory_max < folding.bytes() {
+                true => Err(QueryError::TooMuchMemory { max: memory_max }),
                 false => Ok(ControlFlow::Continue(())),
             }
         })?;
@@ -275,7 +293,7 @@ fn begin_of(time: i64, nanos: i64) -> i64 {
 const STAMPS_OFF: i64 = 600_000_000_000;
 
 /// What has to be read of windows for what is to be shown of them.
-fn statistics(shown: &[Stat], is_merged: bool) -> Statistics {
+fn statistics(shown: &[Stat]) -> Statistics {
     let mut wanted = Statistics::NONE.and(Statistic::NanCount);
     for stat in shown {
         let needed: &[Statistic] = match stat {
@@ -283,8 +301,8 @@ fn statistics(shown: &[Stat], is_merged: bool) -> Statistics {
             Stat::Min => &[Statistic::Min],
             Stat::Max => &[Statistic::Max],
             Stat::Mean => &[Statistic::Mean],
-            Stat::Stdev if is_merged => &[Statistic::Mean, Statistic::Spread],
-            Stat::Stdev => &[Statistic::Spread],
+            // Two windows of one start are merged.
+            Stat::Stdev => &[Statistic::Mean, Statistic::Spread],
             Stat::First => &[Statistic::First],
             Stat::Last => &[Statistic::Last],
             Stat::Q1 | Stat::Median | Stat::Q3 => {

@@ -10,7 +10,7 @@ use efd_shared_model::{Fingerprint, UtcNanos};
 use efd_shared_stats::{Quartiles, Resolution, Summary};
 use efd_shared_store::StoreError;
 use efd_shared_store::database::Disk;
-use efd_shared_tiers::{Channel, Found, Measured, Series, Statistic, Statistics, TierReader};
+use efd_shared_tiers::{Channel, Found, Measured, Series, Span, Statistic, Statistics, TierReader};
 
 use crate::ask::Column;
 use crate::error::QueryError;
@@ -47,6 +47,9 @@ pub(crate) struct TierAskOf<'a> {
     /// Windows that begin then; both inclusive, ns UTC.
     pub(crate) times: (i64, i64),
     pub(crate) wanted: Statistics,
+    /// They are made coarser on the way: windows of so many ns.
+    pub(crate) width: Option<i64>,
+    pub(crate) memory_max: usize,
 }
 
 impl Shelf {
@@ -119,8 +122,26 @@ impl Shelf {
         budget: &dyn Budget,
     ) -> Result<BTreeMap<Option<i32>, Windows>, QueryError> {
         let mut all: BTreeMap<Option<i32>, Windows> = BTreeMap::new();
+        let too_much = QueryError::TooMuchMemory {
+            max: ask.memory_max,
+        };
+        let Span { begin, end, .. } = settings::span(ask.resolution, UtcNanos(ask.times.0));
+        let (from, through) = ask.times;
+        let longest = end.since(begin).min(through.saturating_sub(from));
+        let of_file = (longest / ask.resolution.nanos()) as usize + 1;
+        if ask.memory_max / size_of::<Summary>() / ask.columns.len().max(1) < of_file {
+            return Err(too_much);
+        }
         for path in self.files_in(ask.resolution, ask.times) {
             budget.check()?;
+            if let Some(width) = ask.width {
+                for windows in all.values_mut() {
+                    *windows = std::mem::take(windows).coarsened(width);
+                }
+            }
+            if ask.memory_max < all.values().map(Windows::bytes).sum() {
+                return Err(too_much);
+            }
             let read = TierReader::open(&path, &self.disk)
                 .and_then(|file| self.windows_of(&file, ask, &mut all));
             match read {

@@ -69,13 +69,22 @@ struct Series {
     closed: BTreeMap<UtcNanos, Window>,
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum ReduceError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("given up, or the edge stops")]
+    GivenUp,
+}
+
 /// `lost`: the blocks that nobody else has. Windows of `resolution`, or longer ones.
 pub fn reduce(
     reader: &mut Reader,
     info: &SegmentInfo,
     lost: &BTreeMap<EpochLane, RangeSet>,
     resolution: Resolution,
-) -> Result<ReducedSegment, StoreError> {
+    is_over: &dyn Fn() -> bool,
+) -> Result<ReducedSegment, ReduceError> {
     let every = TierSettings {
         resolution,
         topics: Topics::All,
@@ -94,6 +103,9 @@ pub fn reduce(
     };
     let mut next = info.first;
     while next <= info.last {
+        if is_over() {
+            return Err(ReduceError::GivenUp);
+        }
         let items = reader.read_of(info, next, READ_BYTES)?;
         let Some(end) = items.last().map(Item::next) else {
             break;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -215,7 +215,7 @@ fn router(surface: Surface, token: Option<Secret>) -> Router {
     let all = own.merge(extra);
     let all = match token {
         Some(token) => all.layer(middleware::from_fn_with_state(Arc::new(token), authorize)),
-        None => all,
+        None => all.layer(middleware::from_fn(from_this_machine)),
     };
     // What is not open is asked for with the token, whether there is such a route or not.
     open.fallback_service(all)
@@ -232,6 +232,52 @@ async fn authorize(State(token): State<Arc<Secret>>, request: Request, next: Nex
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
+}
+
+/// Without a token whoever reaches the loopback is trusted, and a page of another site in a browser here is not whoever: its
+/// requests tell the name that it was reached by, or where they come from.
+async fn from_this_machine(request: Request, next: Next) -> Response {
+    if is_own(request.headers()) {
+        return next.run(request).await;
+    }
+    let body = "asked in the name of another site; ask for 127.0.0.1 or localhost, or set `http.token_file` and send the token\n";
+    (StatusCode::FORBIDDEN, body).into_response()
+}
+
+fn is_own(headers: &HeaderMap) -> bool {
+    let text = |name: &str| {
+        let value = headers.get(name);
+        value.map(|value| value.to_str().unwrap_or("?"))
+    };
+    let is_local = text("host").is_none_or(is_loopback_name);
+    let is_from_here = text("origin").is_none_or(|origin| {
+        let name = origin.split_once("://").map_or(origin, |(_, name)| name);
+        is_loopback_name(name)
+    });
+    let site = text("sec-fetch-site");
+    let is_same = site.is_none_or(|site| matches!(site, "same-origin" | "none"));
+    is_local && is_from_here && is_same
+}
+
+/// With a port or without.
+fn is_loopback_name(name: &str) -> bool {
+    let has_port = |name: &str| {
+        let (host, port) = name.rsplit_once(':')?;
+        port.bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| host.to_owned())
+    };
+    let host = if name.ends_with(']') {
+        None
+    } else {
+        has_port(name)
+    };
+    let host = host.unwrap_or_else(|| name.to_owned());
+    let ip = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(is_loopback)
 }
 
 /// `Bearer` with the token, or `Basic` with it as the password, as clients of databases send it.

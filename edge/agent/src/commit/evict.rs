@@ -12,21 +12,27 @@ use efd_shared_store::{Recovery, SegmentInfo, StoreError};
 
 use efd_edge_ship::{CENTRE, Notice};
 
-use super::substitute::Substitute;
+use super::substitute::{Room, Substitute};
 use super::{Committer, lane_name, unread};
 use crate::intake::{named_samples, record_loss};
 
 impl Committer {
     /// Plans and carries out. What fails is tried again the next time.
-    pub(super) fn retain(&mut self, now: UtcNanos) {
+    pub(super) fn retain(&mut self, now: UtcNanos, room: Room) {
         let steps = plan(
             &self.store.segments(),
             &[self.store.acked(CENTRE)],
             &self.options.policy,
             now,
         );
+        let asked = self.reducer.asked();
+        let is_planned = asked.is_none_or(|key| steps.iter().any(|step| step.segment == *key));
+        if !is_planned {
+            // Acknowledged meanwhile, or there is room again.
+            self.reducer.give_up();
+        }
         for step in steps {
-            let substitute = self.substitute(&step, now);
+            let substitute = self.substitute(&step, room);
             if matches!(substitute, Substitute::Wait) {
                 // What follows is worth more.
                 return;

@@ -2,6 +2,7 @@
 //! segment's records, while the buffer goes on; they are committed before the loss that names them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,6 +37,7 @@ struct Ask {
 #[derive(Debug)]
 struct Made {
     segment: SegmentKey,
+    lost: BTreeMap<EpochLane, RangeSet>,
     outcome: Result<ReducedSegment, String>,
 }
 
@@ -44,7 +46,10 @@ struct Made {
 pub struct Reducer {
     asks: SyncSender<Ask>,
     made: Arc<Mutex<Option<Made>>>,
-    asked: Option<(SegmentKey, UtcNanos)>,
+    /// What is being made, and since when by a clock that nobody sets, ns.
+    asked: Option<(SegmentKey, i64)>,
+    /// Nobody waits any more for what is being made.
+    given_up: Arc<AtomicBool>,
 }
 
 /// The thread's.
@@ -52,8 +57,17 @@ pub struct Reducer {
 pub struct ReducerThread {
     asks: Receiver<Ask>,
     made: Arc<Mutex<Option<Made>>>,
+    given_up: Arc<AtomicBool>,
     reader: Reader,
     resolution: Resolution,
+}
+
+/// Whether anything can be written before something was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Enough,
+    /// Samples wait in memory until there is room: nothing is waited for.
+    None,
 }
 
 /// What there is in the place of a segment.
@@ -74,14 +88,17 @@ impl Reducer {
     pub fn new(reader: Reader, resolution: Resolution) -> (Self, ReducerThread) {
         let (asks, asked) = sync_channel(1);
         let made = Arc::new(Mutex::new(None));
+        let given_up = Arc::new(AtomicBool::new(false));
         let reducer = Self {
             asks,
             made: Arc::clone(&made),
             asked: None,
+            given_up: Arc::clone(&given_up),
         };
         let thread = ReducerThread {
             asks: asked,
             made,
+            given_up,
             reader,
             resolution,
         };
@@ -92,19 +109,40 @@ impl Reducer {
         self.asked.is_some()
     }
 
+    /// The segment whose substitute is being made.
+    pub(super) fn asked(&self) -> Option<&SegmentKey> {
+        self.asked.as_ref().map(|(segment, _)| segment)
+    }
+
+    /// Nobody needs what is being made.
+    pub(super) fn give_up(&mut self) {
+        self.asked = None;
+        self.given_up.store(true, Ordering::Relaxed);
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// `now`: monotonic, ns.
     fn ask(
         &mut self,
         info: SegmentInfo,
         lost: BTreeMap<EpochLane, RangeSet>,
-        now: UtcNanos,
+        now: i64,
     ) -> Substitute {
         let segment = info.key.clone();
         if let Some((asked, since)) = &self.asked
             && *asked == segment
         {
-            let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_late = PATIENCE_NS < now.since(*since) || now < *since;
-            return match made.take_if(|made| made.segment == segment) {
+            let is_late = PATIENCE_NS < now.saturating_sub(*since);
+            let made = {
+                let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+                made.take_if(|made| made.segment == segment)
+            };
+            return match made {
+                // What was lost then may have been acknowledged since: made anew.
+                Some(made) if made.lost != lost => {
+                    self.asked = None;
+                    self.ask(info, lost, now)
+                }
                 Some(made) => {
                     self.asked = None;
                     match made.outcome {
@@ -113,23 +151,21 @@ impl Reducer {
                     }
                 }
                 None if is_late => {
-                    self.asked = None;
-                    Substitute::Missing(format!(
-                        "not made within {} s",
-                        PATIENCE_NS / 1_000_000_000
-                    ))
+                    self.give_up();
+                    let seconds = PATIENCE_NS / 1_000_000_000;
+                    Substitute::Missing(format!("not made within {seconds} s"))
                 }
                 None => Substitute::Wait,
             };
         }
+        self.given_up.store(false, Ordering::Relaxed);
         match self.asks.try_send(Ask { info, lost }) {
             Ok(()) => {
                 self.asked = Some((segment, now));
                 Substitute::Wait
             }
-            // Of a segment that was given up.
             Err(TrySendError::Full(_)) => {
-                Substitute::Missing("the last one is still being made".into())
+                Substitute::Missing("one before it is still being made".into())
             }
             Err(TrySendError::Disconnected(_)) => Substitute::Missing("the edge stops".into()),
         }
@@ -142,10 +178,18 @@ impl ReducerThread {
         let _running = stop.register("reduce");
         run_nice(NICE);
         while let Ok(Ask { info, lost }) = self.asks.recv() {
-            let outcome = reduce(&mut self.reader, &info, &lost, self.resolution);
+            let given_up = Arc::clone(&self.given_up);
+            let is_over = || stop.is_asked() || given_up.load(Ordering::Relaxed);
+            let work = || reduce(&mut self.reader, &info, &lost, self.resolution, &is_over);
+            // A panic is a defect that costs a substitute, and must not end an edge whose disk is full.
+            let outcome = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+                Ok(outcome) => outcome.map_err(|error| error.to_string()),
+                Err(_) => Err("making it panicked".into()),
+            };
             let made = Made {
                 segment: info.key,
-                outcome: outcome.map_err(|error| error.to_string()),
+                lost,
+                outcome,
             };
             *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
         }
@@ -153,7 +197,7 @@ impl ReducerThread {
 }
 
 impl Committer {
-    pub(super) fn substitute(&mut self, step: &Step, now: UtcNanos) -> Substitute {
+    pub(super) fn substitute(&mut self, step: &Step, room: Room) -> Substitute {
         let lost: BTreeMap<EpochLane, RangeSet> = step
             .lost
             .iter()
@@ -163,6 +207,10 @@ impl Committer {
         if step.why != Why::Bytes || lost.is_empty() {
             return Substitute::NotNeeded;
         }
+        match room {
+            Room::Enough => {}
+            Room::None => return Substitute::Missing("the disk is full".into()),
+        }
         let reader = self.store.reader();
         let done = reader.state(&lane_name(LaneKind::Reduced), REDUCED_STATE);
         if done.is_some_and(|(_, segment)| segment == step.segment.to_string().as_bytes()) {
@@ -170,7 +218,10 @@ impl Committer {
         }
         let segments = self.store.segments();
         match segments.into_iter().find(|info| info.key == step.segment) {
-            Some(info) => self.reducer.ask(info, lost, now),
+            Some(info) => {
+                let now = self.clock.state().monotonic;
+                self.reducer.ask(info, lost, now)
+            }
             None => Substitute::NotNeeded,
         }
     }

@@ -127,10 +127,10 @@ impl Bench {
 
     /// Until nothing is waited for.
     fn retain(&mut self) {
-        self.committer.retain(utc_now());
+        self.committer.retain(utc_now(), Room::Enough);
         while self.committer.reducer.is_waiting() {
             std::thread::sleep(Duration::from_millis(1));
-            self.committer.retain(utc_now());
+            self.committer.retain(utc_now(), Room::Enough);
         }
     }
 

@@ -152,7 +152,7 @@ impl Asked {
 }
 
 async fn answer(desk: Desk, asked: Asked) -> Response {
-    let (deadline, waiting) = desk.deadline();
+    let (deadline, waiting) = desk.deadline(desk.limits.within);
     let (first, begun) = oneshot::channel::<Result<(), ParseError>>();
     let (documents, taken) = mpsc::channel::<Bytes>(DOCUMENTS);
     let limits = influxql::Limits {
@@ -181,6 +181,9 @@ async fn answer(desk: Desk, asked: Asked) -> Response {
             if let Some(first) = first.take()
                 && first.send(Ok(())).is_err()
             {
+                return ControlFlow::Break(());
+            }
+            if deadline.check().is_err() {
                 return ControlFlow::Break(());
             }
             let document = document.into();

@@ -318,3 +318,57 @@ fn a_token_is_a_password_too() {
         assert_eq!(base64(text.as_bytes()).as_deref(), Some(bytes.as_bytes()));
     }
 }
+
+#[test]
+fn names_of_this_machine() {
+    for own in [
+        "127.0.0.1",
+        "127.0.0.1:9464",
+        "localhost:9464",
+        "LOCALHOST",
+        "[::1]:9464",
+        "[::1]",
+    ] {
+        assert!(is_loopback_name(own), "{own}");
+    }
+    for other in [
+        "",
+        "evil.example",
+        "evil.example:9464",
+        "127.0.0.1.evil.example",
+        "localhost.evil:80",
+        "192.0.2.1:9464",
+        "null",
+    ] {
+        assert!(!is_loopback_name(other), "{other}");
+    }
+}
+
+/// A page of another site, whatever its name leads to, reads nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_sites_are_refused_on_the_loopback() {
+    let daemon = daemon(None).await;
+    let address = daemon.address;
+    let ask = |headers: &'static str| {
+        tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            write!(
+                stream,
+                "GET /status HTTP/1.1\r\n{headers}Connection: close\r\n\r\n"
+            )
+            .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer.split(' ').nth(1).unwrap().to_owned()
+        })
+    };
+    assert_eq!(ask("Host: 127.0.0.1:9464\r\n").await.unwrap(), "200");
+    let own =
+        "Host: localhost:9464\r\nOrigin: http://localhost:9464\r\nSec-Fetch-Site: same-origin\r\n";
+    assert_eq!(ask(own).await.unwrap(), "200");
+    assert_eq!(ask("Host: evil.example:9464\r\n").await.unwrap(), "403");
+    let foreign = "Host: 127.0.0.1:9464\r\nOrigin: http://evil.example\r\n";
+    assert_eq!(ask(foreign).await.unwrap(), "403");
+    let image = "Host: 127.0.0.1:9464\r\nSec-Fetch-Site: cross-site\r\n";
+    assert_eq!(ask(image).await.unwrap(), "403");
+}
