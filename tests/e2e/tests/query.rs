@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Options, Setup, exclusive};
+use common::{Options, Setup, exclusive, wait_until};
 use efd_shared_model::UtcNanos;
 use efd_tests_e2e::Sim;
 use efd_tests_testkit::install::{Group, Installer};
@@ -111,12 +111,15 @@ fn the_page_shows_what_is_there() {
     setup
         .rig
         .start_sim(&Sim {
-            seconds: 110,
+            seconds: 150,
             rate: 250,
             more: vec!["--values".into()],
         })
         .unwrap();
     setup.wait_for_samples(5000);
+    // Until a tier has something.
+    let has_tier = wait_until(SETTLE, || setup.edge_number("/tiers/0/bytes") > 0);
+    assert!(has_tier, "{}", setup.rig.edge_status().unwrap());
 
     let topic = "lsst.sal.LabMount.elevation";
     let last: Value = setup
