@@ -6,6 +6,11 @@ use efd_shared_stats::{Kernel, Summary};
 
 use crate::columns::Rows;
 
+/// Of the window of `nanos` that `time` is in: windows at the begin of a span come whole.
+pub(crate) fn begin_of(time: i64, nanos: i64) -> i64 {
+    time.saturating_sub(time.rem_euclid(nanos))
+}
+
 /// Windows of some columns of one instance, ascending by their start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Windows {
@@ -99,7 +104,7 @@ impl Windows {
     pub(crate) fn coarsened(self, nanos: i64) -> Self {
         let mut coarse = Self::new(self.width);
         for (window, start) in self.starts.iter().enumerate() {
-            let group = start.saturating_sub(start.rem_euclid(nanos));
+            let group = begin_of(*start, nanos);
             let row = self.row(window);
             if coarse.starts.last() == Some(&group) {
                 let begin = coarse.summaries.len() - self.width;
@@ -154,7 +159,7 @@ impl Folding {
     pub(crate) fn take(&mut self, rows: &Rows) {
         for row in 0..rows.len() {
             let (time, instance) = (rows.times[row], rows.instances[row]);
-            let start = time.saturating_sub(time.rem_euclid(self.nanos));
+            let start = begin_of(time, self.nanos);
             if self.open.get(&instance).is_some_and(|it| it.start != start) {
                 self.close(instance);
             }

@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 
 use efd_shared_avro::{DatumError, Decoder, json};
 use efd_shared_model::{EpochId, LaneKind, SealedBlock, StreamNumber, UtcNanos};
-use efd_shared_store::{BlockSpan, Item, SegmentInfo, SegmentKey};
+use efd_shared_store::{BlockSpan, Item, SegmentInfo};
 
 use crate::ask::Column;
 use crate::columns::{Kind, Order, Pick, Picking, Rows, Values};
@@ -97,18 +97,12 @@ struct Way {
 
 impl Way {
     fn new(library: &Library, ask: &RawAsk<'_>) -> Self {
-        let lane = ask.lane.as_str();
         let (from, through) = ask.times;
-        let is_of_lane = |key: &SegmentKey| {
-            let name = key.lane.as_str();
-            name.strip_prefix(lane)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
         let mut segments: Vec<(i64, SegmentInfo)> = library
             .reader
             .segments()
             .into_iter()
-            .filter(|info| is_of_lane(&info.key))
+            .filter(|info| info.key.lane.is_of(ask.lane))
             .filter_map(|info| {
                 let (min, max) = info.contents.event_span()?;
                 let may_have = min.0 <= through && from <= max.0;

@@ -14,7 +14,7 @@ use crate::catalogue::Topic;
 use crate::choose::{Choice, From, Offers, RawOffer, TierOffer, choose};
 use crate::columns::{Order, Rows, Values};
 use crate::error::{QueryError, alike};
-use crate::fold::{Folding, Windows};
+use crate::fold::{Folding, Windows, begin_of};
 use crate::library::{Budget, Library, Limits};
 use crate::raw::{self, Gaps, RawAsk, Wanted, What};
 use crate::tiered::TierAskOf;
@@ -89,18 +89,17 @@ impl Library {
             field.is_some_and(|field| is_measured(&topic.schema, field))
         };
         let is_measured = topic.kind == TopicKind::Telemetry && columns.iter().all(is_measured);
-        let lane = topic.lane().as_str();
+        let lane = topic.lane();
         let mut raw = RawOffer {
             begin: None,
             bytes: 0,
             bytes_max: self.holdings.limits.raw_bytes,
         };
         for info in self.reader.segments() {
-            let name = info.key.lane.as_str();
             let Some((min, max)) = info.contents.event_span() else {
                 continue;
             };
-            if name != lane && !name.starts_with(&format!("{lane}.")) {
+            if !info.key.lane.is_of(lane) {
                 continue;
             }
             // One stamp far off must not say that the buffer reaches back to it.
@@ -282,11 +281,6 @@ impl Library {
         }
         Ok(())
     }
-}
-
-/// Of the window of `nanos` that `time` is in: windows at the begin of a span come whole.
-fn begin_of(time: i64, nanos: i64) -> i64 {
-    time.saturating_sub(time.rem_euclid(nanos))
 }
 
 /// A publisher's clock may be so far off, ns, without moving where raw data are thought to begin.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use efd_shared_model::clock::ClockSource;
-use efd_shared_model::{ClockState, UtcNanos};
+use efd_shared_model::{ClockState, LaneKind, UtcNanos};
 use efd_shared_stats::{Kernel, Resolution};
 use efd_shared_store::database::Disk;
 use efd_shared_store::{Item, Position, Reader, StoreError};
@@ -240,8 +240,7 @@ impl Engine {
 
     fn meet_lanes(&mut self, reader: &Reader) {
         for name in reader.lanes() {
-            let is_telemetry =
-                name.as_str() == "telemetry" || name.as_str().starts_with("telemetry.");
+            let is_telemetry = name.is_of(LaneKind::Telemetry);
             if is_telemetry && self.live.lanes.iter().all(|lane| lane.name != name) {
                 self.live.lanes.push(LaneProgress {
                     name,

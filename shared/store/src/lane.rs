@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use efd_shared_model::LaneKind;
+
 /// A place in a store lane, counted from 1 across epochs, restarts and segments. 0 stands before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub u64);
@@ -44,6 +46,12 @@ pub struct LaneNameError(String);
 impl LaneName {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is a lane of that kind, or one of its shards.
+    pub fn is_of(&self, kind: LaneKind) -> bool {
+        let rest = self.0.strip_prefix(kind.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 }
 
