@@ -17,7 +17,6 @@ pub const FORMAT: i64 = 1;
 
 /// Older ones can corrupt a WAL file when two connections meet at its reset.
 const SQLITE_NEEDED: i32 = 3_051_003;
-const PAGE_BYTES: u32 = 8192;
 /// Of an SQLite file.
 const HEADER_BYTES: usize = 100;
 const TOO_SHORT: &str = "shorter than a header";
@@ -42,6 +41,14 @@ impl FileKind {
             Self::Segment => u32::from_be_bytes(*b"EFDS"),
             Self::Tier => u32::from_be_bytes(*b"EFDT"),
         })
+    }
+
+    /// A tier's values are of some kilobytes: half a page of each is lost.
+    fn page_bytes(self) -> u32 {
+        match self {
+            Self::Meta | Self::Segment => 8192,
+            Self::Tier => 2048,
+        }
     }
 }
 
@@ -239,7 +246,7 @@ impl Disk {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let connection = self.connect(&new, flags)?;
         let fill = || -> rusqlite::Result<()> {
-            connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+            connection.pragma_update(None, "page_size", kind.page_bytes())?;
             connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
             self.set_synchronous(&connection, "FULL")?;
             let (id, version) = (kind.application_id(), FORMAT);

@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::reader::TierReader;
 use crate::channels::{CHANNELS_MAX, Shape};
+use crate::column::Packing;
 use crate::piece::{self, Piece};
 use crate::statistic::Statistics;
 
@@ -314,7 +315,7 @@ fn put_run(
     for (index, summaries) in pieces.enumerate() {
         let piece = Piece::new(windows.clone(), run.rows.to_vec(), summaries, run.kept);
         let key = row_key(commit, series, index);
-        let bytes = piece.encode(key, 1).map_err(wrong_value)?;
+        let bytes = piece.encode(key, Packing::Quick).map_err(wrong_value)?;
         put.execute(params![key as i64, bytes])?;
     }
     Ok(())

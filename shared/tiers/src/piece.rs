@@ -2,22 +2,31 @@
 //!
 //! Layout, little-endian, varints LEB128: windows `n`, channels `c`, the statistics that are there (bits); `n` window
 //! indices as varint steps, counted from the begin of the file's span; `n` row counts; 0, or `n` and as many commits that
-//! the windows came with, as varints; for each statistic the length of
-//! a zstd frame and the frame, which holds `c` columns of `n` values; the XXH3 (64 bits) of all before it, and of the key.
+//! the windows came with, as varints: these three in a zstd frame behind its length where a bit says so; for each statistic
+//! the length of a zstd frame and the frame, which holds `c` columns of `n` values; the XXH3 (64 bits) of all before it,
+//! and of the key.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use efd_shared_model::bytes::{ByteError, Reader, Writer};
 use efd_shared_stats::{Quartiles, Summary};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::column::{decode_columns, encode_columns};
+use crate::column::{Packing, columns_bytes_max, decode_columns, encode_columns};
 use crate::statistic::{Statistic, Statistics};
 
 /// Of a row as it is committed: a few windows of so many channels are compressed together.
 pub(crate) const CHANNELS_MAX: usize = 128;
 pub(crate) const WINDOWS_MAX: usize = 1 << 16;
+/// zstd: of planes a quick one; packed numbers leave nothing to find.
+const LEVEL: i32 = 1;
 const SUM_BYTES: usize = 8;
+const MERGED_BITS: u32 = 42;
+/// Beside the bits of the statistics.
+const PACKED: u64 = 1 << 15;
+/// Of a window's index, rows and commit, as varints.
+const WHICH_BYTES_MAX: usize = 5 + 10 + 5;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Piece {
@@ -38,7 +47,9 @@ pub enum PieceError {
     Checksum,
     #[error(transparent)]
     Bytes(#[from] ByteError),
-    #[error("decompress {statistic}: {reason}")]
+    #[error("the frame of windows, rows and commits: {0}")]
+    Which(String),
+    #[error("the frame of {statistic}: {reason}")]
     Frame {
         statistic: Statistic,
         reason: String,
@@ -129,18 +140,72 @@ impl Piece {
         }
     }
 
+    /// Mean and spread of windows without quartiles, to [`MERGED_BITS`]: a relative error of 2⁻⁴² (2.3e-13), where each
+    /// merge of windows may make one of 1e-15. The bits that are left out would be a fifth of a file.
+    pub(crate) fn round_merged(&mut self) {
+        let length = self.windows.len() * self.channels;
+        let is_merged: Vec<bool> = match &self.columns[Statistic::Median as usize] {
+            Some(medians) => medians.iter().map(|median| median.is_nan()).collect(),
+            None => vec![true; length],
+        };
+        let [_, min, max, mean, spread, ..] = &mut self.columns;
+        let merged = |index: &usize| is_merged[*index];
+        if let Some(spread) = spread {
+            for index in (0..length).filter(merged) {
+                spread[index] = round(spread[index]);
+            }
+        }
+        if let (Some(min), Some(max), Some(mean)) = (min, max, mean) {
+            for index in (0..length).filter(merged) {
+                // No mean is beyond what occurred, and that of a constant is the constant.
+                mean[index] = round(mean[index]).max(min[index]).min(max[index]);
+            }
+        }
+    }
+
     pub(crate) fn kept(&self) -> Statistics {
         let is_kept = |one: &Statistic| self.columns[*one as usize].is_some();
         Statistic::ALL.into_iter().filter(is_kept).collect()
     }
 
     /// `key` is where it will be found.
-    pub(crate) fn encode(&self, key: u64, level: i32) -> Result<Vec<u8>, PieceError> {
+    pub(crate) fn encode(&self, key: u64, packing: Packing) -> Result<Vec<u8>, PieceError> {
         let length = self.windows.len();
         let mut out = Writer::new();
         out.varint(length as u64);
         out.varint(self.channels as u64);
-        out.varint(self.kept().bits().into());
+        let kept = u64::from(self.kept().bits());
+        match packing {
+            Packing::Quick => {
+                out.varint(kept);
+                out.raw(&self.which());
+            }
+            Packing::Small => {
+                out.varint(kept | PACKED);
+                let frame = zstd::bulk::compress(&self.which(), LEVEL);
+                out.blob(&frame.map_err(|error| PieceError::Which(error.to_string()))?);
+            }
+        }
+        let mut planes = Vec::new();
+        for statistic in Statistic::ALL {
+            if let Some(column) = &self.columns[statistic as usize] {
+                planes.clear();
+                let failed = |error: &dyn fmt::Display| PieceError::Frame {
+                    statistic,
+                    reason: error.to_string(),
+                };
+                encode_columns(column, length, packing, &mut planes).map_err(|it| failed(&it))?;
+                let frame = zstd::bulk::compress(&planes, LEVEL);
+                out.blob(&frame.map_err(|it| failed(&it))?);
+            }
+        }
+        out.u64(xxh3_64_with_seed(out.as_bytes(), key));
+        Ok(out.into_bytes())
+    }
+
+    /// Windows, rows and commits.
+    fn which(&self) -> Vec<u8> {
+        let mut out = Writer::new();
         let mut before = 0;
         for &window in &self.windows {
             out.varint(u64::from(window - before));
@@ -153,20 +218,7 @@ impl Piece {
         for &commit in &self.origins {
             out.varint(commit.into());
         }
-        let mut planes = Vec::new();
-        for statistic in Statistic::ALL {
-            if let Some(column) = &self.columns[statistic as usize] {
-                planes.clear();
-                encode_columns(column, length, &mut planes);
-                let frame = zstd::bulk::compress(&planes, level);
-                out.blob(&frame.map_err(|error| PieceError::Frame {
-                    statistic,
-                    reason: error.to_string(),
-                })?);
-            }
-        }
-        out.u64(xxh3_64_with_seed(out.as_bytes(), key));
-        Ok(out.into_bytes())
+        out.into_bytes()
     }
 
     /// Only the `wanted` statistics are decompressed.
@@ -185,28 +237,20 @@ impl Piece {
         if length == 0 {
             return Err(reader.invalid("number of windows").into());
         }
-        let kept = Statistics::from_bits(reader.varint()?);
+        let bits = reader.varint()?;
+        let kept = Statistics::from_bits(bits & !PACKED);
         let kept = kept.ok_or_else(|| reader.invalid("statistics"))?;
-        let mut windows = Vec::with_capacity(length);
-        let mut window = 0u64;
-        for index in 0..length {
-            let step = reader.varint()?;
-            window = window.saturating_add(step);
-            let is_next = index == 0 || step > 0;
-            let fits = u32::try_from(window).ok().filter(|_| is_next);
-            windows.push(fits.ok_or_else(|| reader.invalid("window"))?);
-        }
-        let rows = (0..length).map(|_| reader.varint());
-        let rows = rows.collect::<Result<_, _>>()?;
-        let count = reader.count("commits", length)?;
-        let mut origins = Vec::with_capacity(count);
-        for _ in 0..count {
-            let commit = u32::try_from(reader.varint()?);
-            origins.push(commit.map_err(|_| reader.invalid("commit"))?);
-        }
-        if !origins.is_empty() && origins.len() != length {
-            return Err(reader.invalid("number of commits").into());
-        }
+        let (windows, rows, origins) = if bits & PACKED == 0 {
+            take_which(&mut reader, length)?
+        } else {
+            let frame = reader.blob("bytes of a frame", body.len())?;
+            let bytes = zstd::bulk::decompress(frame, WHICH_BYTES_MAX * (length + 1))
+                .map_err(|error| PieceError::Which(error.to_string()))?;
+            let mut inner = Reader::new(&bytes);
+            let which = take_which(&mut inner, length)?;
+            inner.finish()?;
+            which
+        };
         let mut columns = [const { None }; Statistic::ALL.len()];
         for statistic in Statistic::ALL.into_iter().filter(|&one| kept.has(one)) {
             let frame = reader.blob("bytes of a frame", body.len())?;
@@ -224,6 +268,34 @@ impl Piece {
             columns,
         })
     }
+}
+
+/// What [`Piece::which`] wrote of so many windows.
+fn take_which(
+    reader: &mut Reader<'_>,
+    length: usize,
+) -> Result<(Vec<u32>, Vec<u64>, Vec<u32>), ByteError> {
+    let mut windows = Vec::with_capacity(length);
+    let mut window = 0u64;
+    for index in 0..length {
+        let step = reader.varint()?;
+        window = window.saturating_add(step);
+        let is_next = index == 0 || step > 0;
+        let fits = u32::try_from(window).ok().filter(|_| is_next);
+        windows.push(fits.ok_or_else(|| reader.invalid("window"))?);
+    }
+    let rows = (0..length).map(|_| reader.varint());
+    let rows = rows.collect::<Result<_, _>>()?;
+    let count = reader.count("commits", length)?;
+    let mut origins = Vec::with_capacity(count);
+    for _ in 0..count {
+        let commit = u32::try_from(reader.varint()?);
+        origins.push(commit.map_err(|_| reader.invalid("commit"))?);
+    }
+    if !origins.is_empty() && origins.len() != length {
+        return Err(reader.invalid("number of commits"));
+    }
+    Ok((windows, rows, origins))
 }
 
 /// Pieces that have a channel, and where in each it is; those that win come last.
@@ -248,14 +320,26 @@ pub(crate) fn newest<'a>(
     all
 }
 
+/// To the nearest number of [`MERGED_BITS`].
+fn round(value: f64) -> f64 {
+    const LEFT_OUT: u32 = f64::MANTISSA_DIGITS - MERGED_BITS;
+    let half = 1u64 << (LEFT_OUT - 1);
+    let rounded = f64::from_bits((value.to_bits().wrapping_add(half)) >> LEFT_OUT << LEFT_OUT);
+    // The smallest numbers have fewer bits to leave out, the largest would become infinite.
+    if value.is_normal() && rounded.is_finite() {
+        rounded
+    } else {
+        value
+    }
+}
+
 fn frame_columns(
     statistic: Statistic,
     frame: &[u8],
     channels: usize,
     length: usize,
 ) -> Result<Vec<f64>, PieceError> {
-    // Marks, and two columns of the widest form.
-    let bytes_max = channels.div_ceil(8) + channels * length * 8 + 18;
+    let bytes_max = columns_bytes_max(channels, length);
     let planes = zstd::bulk::decompress(frame, bytes_max).map_err(|error| PieceError::Frame {
         statistic,
         reason: error.to_string(),
@@ -294,6 +378,10 @@ mod tests {
         })
     }
 
+    fn packing() -> impl Strategy<Value = Packing> {
+        prop::sample::select(vec![Packing::Quick, Packing::Small])
+    }
+
     fn piece() -> impl Strategy<Value = (Vec<u32>, Vec<Summary>)> {
         let windows = prop::collection::btree_set(0..70_000u32, 1..12);
         (windows, 1..20usize).prop_flat_map(|(windows, channels)| {
@@ -305,10 +393,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_piece_comes_back((windows, summaries) in piece(), key in any::<u64>(), bits in 0..1u64 << 10) {
+        fn a_piece_comes_back((windows, summaries) in piece(), key in any::<u64>(), bits in 0..1u64 << 10, packing in packing()) {
             let rows = vec![9; windows.len()];
             let piece = Piece::new(windows.clone(), rows, &summaries, Statistics::ALL);
-            let bytes = piece.encode(key, 1).unwrap();
+            let bytes = piece.encode(key, packing).unwrap();
             let back = Piece::decode(&bytes, key, Statistics::ALL).unwrap();
             for (index, summary) in summaries.iter().enumerate() {
                 let (channel, window) = (index / windows.len(), index % windows.len());
@@ -326,9 +414,9 @@ mod tests {
         }
 
         #[test]
-        fn every_flipped_bit_is_seen((windows, summaries) in piece(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
+        fn every_flipped_bit_is_seen((windows, summaries) in piece(), at in any::<prop::sample::Index>(), bit in 0..8u32, packing in packing()) {
             let rows = vec![9; windows.len()];
-            let mut bytes = Piece::new(windows, rows, &summaries, Statistics::ALL).encode(7, 1).unwrap();
+            let mut bytes = Piece::new(windows, rows, &summaries, Statistics::ALL).encode(7, packing).unwrap();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             prop_assert_eq!(Piece::decode(&bytes, 7, Statistics::ALL), Err(PieceError::Checksum));

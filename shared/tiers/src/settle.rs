@@ -7,12 +7,10 @@ use efd_shared_store::StoreError;
 use efd_shared_store::database::{Disk, FileKind, checkpoint, file, sql, with_suffix, wrong_value};
 use rusqlite::{Connection, params};
 
+use crate::column::Packing;
 use crate::file::{Series, TABLES, TierReader, settled_key};
 use crate::piece::{self, Piece, sources};
 use crate::statistic::Statistics;
-
-/// zstd: read often, written once.
-const LEVEL: i32 = 6;
 
 /// Takes what the file has into one that replaces it, as one step; the file stays as it was if that fails. Nobody may
 /// write to it meanwhile; who reads it goes on with what was there. False where a reader has to be waited for: nothing
@@ -85,9 +83,10 @@ fn settle_series(
             if channel == 0 {
                 whole.origins = origins(&whole, before.as_ref(), &rows);
             }
+            whole.round_merged();
             let key = settled_key(series.id, channel);
             let put = || -> rusqlite::Result<()> {
-                let bytes = whole.encode(key, LEVEL).map_err(wrong_value)?;
+                let bytes = whole.encode(key, Packing::Small).map_err(wrong_value)?;
                 target
                     .prepare_cached("INSERT INTO settled VALUES (?1, ?2)")?
                     .execute(params![key as i64, bytes])?;

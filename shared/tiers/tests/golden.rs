@@ -1,6 +1,6 @@
-//! A tier's file that version 1 wrote. Every later build reads it.
+//! Tiers' files of version 1. Every later build reads them.
 //!
-//! `EFD_WRITE_FIXTURE=1 cargo test -p efd-shared-tiers --test golden` writes it, where there is none.
+//! `EFD_WRITE_FIXTURE=1 cargo test -p efd-shared-tiers --test golden` writes the newest, where there is none.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -16,8 +16,11 @@ use efd_shared_tiers::{
 
 const SECOND: i64 = 1_000_000_000;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tier-v1.db")
+/// What settled files consist of: planes in zstd; packed numbers.
+const FIXTURES: [&str; 2] = ["tier-v1.db", "tier-v1-packed.db"];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }
 
 fn span() -> Span {
@@ -149,13 +152,16 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn version_1_is_read() {
-    if std::env::var_os("EFD_WRITE_FIXTURE").is_some() && !fixture().exists() {
-        write(&fixture());
+    let newest = fixture(FIXTURES[1]);
+    if std::env::var_os("EFD_WRITE_FIXTURE").is_some() && !newest.exists() {
+        write(&newest);
     }
-    let mut damaged = Vec::new();
-    verify(&fixture(), &Disk::default(), |what| damaged.push(what)).unwrap();
-    assert_eq!(damaged, Vec::<String>::new());
-    assert_eq!(text(&fixture()), EXPECTED);
+    for path in FIXTURES.map(fixture) {
+        let mut damaged = Vec::new();
+        verify(&path, &Disk::default(), |what| damaged.push(what)).unwrap();
+        assert_eq!(damaged, Vec::<String>::new());
+        assert_eq!(text(&path), EXPECTED);
+    }
 }
 
 #[test]
@@ -163,7 +169,7 @@ fn what_is_written_reads_equal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tier.db");
     write(&path);
-    assert_eq!(text(&path), text(&fixture()));
+    assert_eq!(text(&path), EXPECTED);
 }
 
 const EXPECTED: &str = r#"10 s 2026-11-24T00:00:00.000000000Z settled true
