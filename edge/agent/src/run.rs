@@ -207,7 +207,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         epoch,
         clock: clock.clone(),
         meters: Arc::clone(&meters),
-        activity,
+        activity: Arc::clone(&activity),
         reducer,
         recent: Arc::clone(&recent),
         spare,
@@ -258,6 +258,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         reader: committer.store.reader(),
         clock: committer.clock.clone(),
         meters: Arc::clone(&meters),
+        activity,
         stop: stop.clone(),
     };
     if !recovery.is_clean() {

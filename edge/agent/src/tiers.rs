@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use efd_edge_query::Activity;
 use efd_edge_tiers::{Engine, TierError, TierSettings, WorkHours};
 use efd_shared_daemon::clock::ClockReader;
 use efd_shared_daemon::idle::run_nice;
@@ -29,6 +30,7 @@ pub struct TierMaker {
     pub reader: Reader,
     pub clock: ClockReader,
     pub meters: Arc<Meters>,
+    pub activity: Arc<Activity>,
     pub stop: Stop,
 }
 
@@ -64,14 +66,19 @@ impl TierMaker {
     fn make(&mut self) -> Result<(), TierError> {
         let engine = Engine::open(&self.folder, &self.settings, &Disk::default())?;
         let mut engine = engine.within(self.hours.clone());
-        self.meters.tiers.observe(&engine, &self.reader);
+        self.observe(&engine);
         while !self.stop.is_asked() {
             let is_more = engine.step(&mut self.reader, &self.clock.state())?;
-            self.meters.tiers.observe(&engine, &self.reader);
+            self.observe(&engine);
             if !is_more {
                 self.stop.wait_timeout(IDLE);
             }
         }
         engine.stop(&mut self.reader, &self.clock.state())
+    }
+
+    fn observe(&self, engine: &Engine) {
+        self.activity.set_building(engine.unfinished());
+        self.meters.tiers.observe(engine, &self.reader);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use efd_shared_model::{RecordStamps, StreamDeclaration, StreamNumber, UtcNanos};
+use efd_shared_stats::Resolution;
 
 /// Of a topic: instances beyond it are not told apart.
 const INSTANCES_MAX: usize = 256;
@@ -18,6 +19,7 @@ pub struct Activity(Mutex<Inner>);
 struct Inner {
     topics: BTreeMap<StreamNumber, (String, Alive)>,
     begun: Option<UtcNanos>,
+    building: BTreeSet<Resolution>,
 }
 
 /// What came of one stream since the start.
@@ -142,6 +144,15 @@ impl Activity {
             }
         }
         all
+    }
+
+    /// Tiers that are still being made of what was held before them.
+    pub fn set_building(&self, tiers: BTreeSet<Resolution>) {
+        self.inner().building = tiers;
+    }
+
+    pub fn is_building(&self, tier: Resolution) -> bool {
+        self.inner().building.contains(&tier)
     }
 
     /// One topic of them.

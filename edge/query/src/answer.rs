@@ -19,8 +19,15 @@ pub struct Answer {
     pub parts: Vec<Part>,
     /// From here on windows were made of raw records, as the tier did not have them yet, ns UTC.
     pub raw_since: Option<i64>,
+    /// Up to here all that is held is in the answer, ns UTC. Before the end where a tier does not go so far yet, and raw
+    /// records in its place would be too many to be read without being asked for.
+    pub complete_until: i64,
+    /// The tier is still being made of what was held before it: windows may be missing anywhere.
+    pub is_building: bool,
     /// Blocks that could not be read: the account names them.
     pub damaged_blocks: u64,
+    /// Files of the tier that could not be read: `efd-inspect tiers` says why.
+    pub unread_files: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]

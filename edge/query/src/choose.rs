@@ -48,6 +48,8 @@ pub struct RawOffer {
 pub struct TierOffer {
     pub resolution: Resolution,
     pub begin: i64,
+    /// It is still being made of what was held before it: what is missing is anywhere.
+    pub is_building: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +176,7 @@ fn of_tier(tier: &TierOffer, wanted: Option<i64>, why: String) -> Choice {
     }
 }
 
-/// The coarsest tier that is fine enough and reaches back; else raw records, if they reach back and are not too many; else
+/// The coarsest tier that is whole, fine enough and reaches back; else raw records, if they reach back and are not too many; else
 /// the finest tier that does; else what reaches back farthest.
 fn auto(offers: &Offers, from: i64, wanted: Option<i64>) -> Choice {
     let raw = |why: String| Choice {
@@ -190,9 +192,11 @@ fn auto(offers: &Offers, from: i64, wanted: Option<i64>) -> Choice {
     };
     // Beyond what anything reaches nothing is better than anything else.
     let needed = from.max(oldest);
+    let is_whole = |tier: &&TierOffer| !tier.is_building;
     let reaches = |tier: &&TierOffer| tier.begin <= needed;
     let is_fine = |tier: &&TierOffer| wanted.is_some_and(|it| tier.resolution.nanos() <= it);
-    let coarsest_fine = offers.tiers.iter().rev().filter(reaches).find(is_fine);
+    let mut whole = offers.tiers.iter().filter(is_whole).filter(reaches);
+    let coarsest_fine = whole.clone().rev().find(is_fine);
     if let Some(tier) = coarsest_fine {
         return of_tier(tier, wanted, "fine enough for the number of points".into());
     }
@@ -209,7 +213,7 @@ fn auto(offers: &Offers, from: i64, wanted: Option<i64>) -> Choice {
         ),
         false => "raw records do not reach back so far".into(),
     };
-    match offers.tiers.iter().find(reaches) {
+    match whole.next().or_else(|| offers.tiers.iter().find(reaches)) {
         Some(tier) => of_tier(tier, wanted, why),
         None => raw("nothing else reaches back so far".into()),
     }
@@ -225,6 +229,7 @@ mod tests {
         let tier = |seconds: u32, days: i64| TierOffer {
             resolution: Resolution::from_seconds(seconds).unwrap(),
             begin: NOW - days * DAY,
+            is_building: false,
         };
         Offers {
             raw: RawOffer {
@@ -268,6 +273,19 @@ mod tests {
         let times = (NOW - 5 * MINUTE, NOW);
         let choice = choose(&TierAsk::Auto, &offers, times, Some(1000)).unwrap();
         assert_eq!(choice.from, From::Raw, "{choice:?}");
+    }
+
+    #[test]
+    fn what_is_being_built_is_the_last_resort() {
+        let mut offers = offers(10_000);
+        offers.tiers[1].is_building = true;
+        let chosen = |offers: &Offers, days: i64| {
+            let times = (NOW - days * DAY, NOW);
+            let choice = choose(&TierAsk::Auto, offers, times, Some(1000)).unwrap();
+            choice.from.to_string()
+        };
+        assert_eq!(chosen(&offers, 30), "10s");
+        assert_eq!(chosen(&offers, 100), "5min");
     }
 
     #[test]

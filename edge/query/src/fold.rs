@@ -11,6 +11,8 @@ pub(crate) fn begin_of(time: i64, nanos: i64) -> i64 {
     time.saturating_sub(time.rem_euclid(nanos))
 }
 
+pub(crate) type ByInstance = BTreeMap<Option<i32>, Windows>;
+
 /// Windows of some columns of one instance, ascending by their start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Windows {
@@ -39,16 +41,18 @@ impl Windows {
         self.summaries.len() * size_of::<Summary>()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.starts.is_empty()
-    }
-
     pub(crate) fn get(&self, window: usize, column: usize) -> &Summary {
         &self.summaries[window * self.width + column]
     }
 
     pub(crate) fn row(&self, window: usize) -> &[Summary] {
         &self.summaries[window * self.width..][..self.width]
+    }
+
+    pub(crate) fn drop_before(&mut self, start: i64) {
+        let first = self.starts.partition_point(|it| *it < start);
+        self.starts.drain(..first);
+        self.summaries.drain(..first * self.width);
     }
 
     fn push(&mut self, start: i64, row: &[Summary]) {
@@ -130,7 +134,7 @@ pub(crate) struct Folding {
     width: usize,
     kernel: Kernel,
     open: BTreeMap<Option<i32>, Open>,
-    done: BTreeMap<Option<i32>, Windows>,
+    done: ByInstance,
     summaries: Vec<Summary>,
     /// In the windows that are open.
     values: usize,
@@ -195,7 +199,7 @@ impl Folding {
             .push(open.start, &self.summaries);
     }
 
-    pub(crate) fn finish(mut self) -> BTreeMap<Option<i32>, Windows> {
+    pub(crate) fn finish(mut self) -> ByInstance {
         let open: Vec<_> = self.open.keys().copied().collect();
         for instance in open {
             self.close(instance);

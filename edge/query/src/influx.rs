@@ -4,7 +4,7 @@
 //! database of its own as well (`efd_10s`), with a field for each statistic (`mean_position`): the observatory's client
 //! finds no fields of a measurement that is not in the default retention policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, RangeInclusive};
 
 use efd_edge_tiers::settings::name;
@@ -154,17 +154,20 @@ impl Source for Influx<'_> {
             return Ok(Vec::new());
         };
         let library = &mut *self.library;
-        let held = library.catalogue.all(&mut library.reader)?;
-        let mut all: Vec<String> = match place {
-            Where::Raw => held
-                .into_iter()
-                .filter(|(_, declared)| !declared.dds_topic.is_empty())
-                .map(|(topic, _)| topic)
-                .collect(),
-            Where::Tier(_) => library.shelf.newest_topics(),
+        let of_tiers = match place {
+            // Aggregates are answered of tiers, whose topics may be held nowhere else.
+            Where::Raw => library.shelf.topics(None),
+            Where::Tier(resolution) => library.shelf.topics(Some(resolution)),
         };
-        all.sort();
-        Ok(all)
+        let mut all: BTreeSet<String> = of_tiers.iter().map(|it| it.to_string()).collect();
+        if let Where::Raw = place {
+            let held = library.catalogue.all(&mut library.reader)?;
+            let held = held
+                .into_iter()
+                .filter(|(_, declared)| !declared.dds_topic.is_empty());
+            all.extend(held.map(|(topic, _)| topic));
+        }
+        Ok(all.into_iter().collect())
     }
 
     fn fields(&mut self, database: &str, measurement: &str) -> Result<Vec<Field>, QueryError> {
@@ -320,8 +323,13 @@ impl Influx<'_> {
             memory_max: self.library.holdings.limits.memory_max,
         };
         // Instances have no series of their own: their windows follow each other at one start.
-        let by_instance = self.library.shelf.windows(&ask, self.budget)?;
-        let mut all: Vec<(i64, &Windows, usize)> = by_instance
+        let found = self.library.windows(topic, &ask, self.budget)?;
+        if found.complete_until <= ask.times.1 {
+            let until = UtcNanos(found.complete_until);
+            self.said = Some(format!("from the tier of {resolution}, up to {until}"));
+        }
+        let mut all: Vec<(i64, &Windows, usize)> = found
+            .windows
             .values()
             .flat_map(|windows| {
                 let starts = windows.starts.iter().enumerate();
@@ -397,7 +405,7 @@ impl Influx<'_> {
             width: None,
             memory_max: self.library.holdings.limits.memory_max,
         };
-        let by_instance = self.library.shelf.windows(&ask, self.budget)?;
+        let by_instance = self.library.shelf.windows(&ask, self.budget)?.windows;
         let mut all: Vec<(i64, Option<i32>, &Windows, usize)> = by_instance
             .iter()
             .flat_map(|(instance, windows)| {

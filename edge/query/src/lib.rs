@@ -4,7 +4,7 @@
 //! Out: series, records and lists as JSON, CSV or Arrow; or what an InfluxDB would say.
 //!
 //! The way: [`ask`] reads a request → [`choose`] says from where it is answered → [`raw`] reads records, [`tiered`] reads
-//! windows → [`fold`] makes fewer of them → [`answer`] → [`render`].
+//! windows, [`windows`] adds those that a tier has not yet → [`fold`] makes fewer of them → [`answer`] → [`render`].
 //!
 //! Absent: clocks but for deadlines, writing of any kind. A few threads of low priority do the work: nothing of the way
 //! from the bus to the centre waits for this.
@@ -31,6 +31,7 @@ mod render;
 pub mod series;
 mod tiered;
 mod topics;
+mod windows;
 mod workers;
 
 pub use activity::Activity;

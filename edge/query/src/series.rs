@@ -14,7 +14,7 @@ use crate::catalogue::Topic;
 use crate::choose::{Choice, From, Offers, RawOffer, TierOffer, choose};
 use crate::columns::{Order, Rows, Values};
 use crate::error::{QueryError, alike};
-use crate::fold::{Folding, Windows, begin_of};
+use crate::fold::{ByInstance, Folding, Windows, begin_of};
 use crate::library::{Budget, Library, Limits};
 use crate::raw::{self, Gaps, RawAsk, Wanted, What};
 use crate::tiered::TierAskOf;
@@ -33,9 +33,6 @@ pub struct SeriesAsk {
     pub statistics: Vec<Stat>,
 }
 
-/// By instance.
-type ByInstance = BTreeMap<Option<i32>, Windows>;
-
 impl Library {
     pub fn series(&mut self, ask: &SeriesAsk, budget: &dyn Budget) -> Result<Answer, QueryError> {
         let topic = self.topic(&ask.topic)?;
@@ -48,7 +45,6 @@ impl Library {
             ask,
             choice: &choice,
             gaps: Gaps::default(),
-            raw_since: None,
         };
         match choice.from {
             From::Raw => self.out_of_raw(&mut work, budget),
@@ -124,6 +120,7 @@ impl Library {
                 Some(TierOffer {
                     resolution: reach.resolution,
                     begin: reach.begin?.0,
+                    is_building: self.holdings.activity.is_building(reach.resolution),
                 })
             });
         Offers {
@@ -210,76 +207,38 @@ impl Library {
         let limits = self.holdings.limits;
         let step = work.choice.width.unwrap_or_else(|| resolution.nanos());
         let (from, until) = work.ask.times;
-        let from = begin_of(from, step);
         let ask = TierAskOf {
             resolution,
             topic: &work.topic.name,
             columns: work.columns,
             instance: work.ask.instance,
-            times: (from, until.saturating_sub(1)),
+            times: (begin_of(from, step), until.saturating_sub(1)),
             wanted: statistics(&work.ask.statistics),
             width: work.choice.width,
             memory_max: limits.memory_max,
         };
-        let mut windows = self.shelf.windows(&ask, budget)?;
-        self.add_tail(work, resolution, (from, until), &mut windows, budget)?;
+        let mut all = self.windows(work.topic, &ask, budget)?;
         if let Some(width) = work.choice.width {
-            for of_instance in windows.values_mut() {
+            for of_instance in all.windows.values_mut() {
                 *of_instance = std::mem::take(of_instance).coarsened(width);
             }
         }
-        let count: usize = windows.values().map(Windows::len).sum();
+        let count: usize = all.windows.values().map(Windows::len).sum();
         let columns = work.columns.len() * work.ask.statistics.len().max(1);
         if limits.values_max / columns.max(1) < count {
             return Err(QueryError::TooManyValues {
                 max: limits.values_max,
             });
         }
-        Ok(work.windows(windows, Some(step)))
-    }
-
-    /// Windows that the tier does not have yet, as they are still open or wait to be committed, are made of raw records.
-    fn add_tail(
-        &mut self,
-        work: &mut Work<'_>,
-        resolution: Resolution,
-        (from, until): (i64, i64),
-        windows: &mut ByInstance,
-        budget: &dyn Budget,
-    ) -> Result<(), QueryError> {
-        let lasts = windows.values().filter_map(|it| it.starts.last().copied());
-        let first = lasts
-            .max()
-            .map_or(from, |last| last.saturating_add(resolution.nanos()));
-        if until <= first {
-            return Ok(());
-        }
-        let offers = self.offers(work.topic, work.columns, (first, until));
-        let is_held = offers.has_raw(first);
-        if !is_held || offers.raw.bytes_max < offers.raw.bytes || offers.raw.bytes == 0 {
-            return Ok(());
-        }
-        let mut folding = Folding::new(resolution.nanos(), work.columns.len());
-        let ask = work.raw_ask((first, until));
-        let memory_max = self.holdings.limits.memory_max;
-        work.gaps = raw::scan(self, &ask, budget, &mut |rows| {
-            folding.take(&rows);
-            match memory_max < folding.bytes() {
-                true => Err(QueryError::TooMuchMemory { max: memory_max }),
-                false => Ok(ControlFlow::Continue(())),
-            }
-        })?;
-        for (instance, tail) in folding.finish() {
-            if tail.is_empty() {
-                continue;
-            }
-            work.raw_since = Some(first);
-            let of_instance = windows.entry(instance);
-            of_instance
-                .or_insert_with(|| Windows::new(work.columns.len()))
-                .append(tail);
-        }
-        Ok(())
+        let answer = work.windows(all.windows, Some(step));
+        Ok(Answer {
+            raw_since: all.raw_since,
+            complete_until: all.complete_until,
+            is_building: self.holdings.activity.is_building(resolution),
+            damaged_blocks: all.gaps.damaged_blocks,
+            unread_files: all.unread_files,
+            ..answer
+        })
     }
 }
 
@@ -314,7 +273,6 @@ struct Work<'a> {
     ask: &'a SeriesAsk,
     choice: &'a Choice,
     gaps: Gaps,
-    raw_since: Option<i64>,
 }
 
 impl<'a> Work<'a> {
@@ -344,8 +302,11 @@ impl<'a> Work<'a> {
             times: self.ask.times,
             columns,
             parts,
-            raw_since: self.raw_since,
+            raw_since: None,
+            complete_until: self.ask.times.1,
+            is_building: false,
             damaged_blocks: self.gaps.damaged_blocks,
+            unread_files: 0,
         }
     }
 

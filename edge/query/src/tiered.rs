@@ -1,8 +1,9 @@
 //! Windows of a topic out of the files of a tier.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use efd_edge_tiers::TierSettings;
 use efd_edge_tiers::settings;
@@ -14,7 +15,7 @@ use efd_shared_tiers::{Channel, Found, Measured, Series, Span, Statistic, Statis
 
 use crate::ask::Column;
 use crate::error::QueryError;
-use crate::fold::Windows;
+use crate::fold::{ByInstance, Windows};
 use crate::library::Budget;
 
 /// The tiers of the buffer, as their files are found.
@@ -26,6 +27,9 @@ pub(crate) struct Shelf {
     measured: HashMap<Fingerprint, Option<Measured>>,
     /// The oldest window of the oldest file, by tier: asked for once.
     begins: HashMap<PathBuf, UtcNanos>,
+    index: BTreeMap<Resolution, Vec<FileTopics>>,
+    /// Of topics: each is held once.
+    names: BTreeSet<Arc<str>>,
 }
 
 /// A tier, and how far it reaches.
@@ -36,6 +40,15 @@ pub(crate) struct Reach {
     pub(crate) begin: Option<UtcNanos>,
     /// Of the newest file's span, which may be to come.
     pub(crate) end: Option<UtcNanos>,
+}
+
+/// Windows out of a tier's files.
+#[derive(Debug, Default)]
+pub(crate) struct Shelved {
+    pub(crate) windows: ByInstance,
+    /// Where the last window of each instance ends.
+    pub(crate) ends: BTreeMap<Option<i32>, i64>,
+    pub(crate) unread_files: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +73,8 @@ impl Shelf {
             disk,
             measured: HashMap::new(),
             begins: HashMap::new(),
+            index: BTreeMap::new(),
+            names: BTreeSet::new(),
         }
     }
 
@@ -115,13 +130,13 @@ impl Shelf {
         files.into_values().collect()
     }
 
-    /// By instance. A file that cannot be read is told and left out.
+    /// A file that cannot be read is told and left out.
     pub(crate) fn windows(
         &mut self,
         ask: &TierAskOf<'_>,
         budget: &dyn Budget,
-    ) -> Result<BTreeMap<Option<i32>, Windows>, QueryError> {
-        let mut all: BTreeMap<Option<i32>, Windows> = BTreeMap::new();
+    ) -> Result<Shelved, QueryError> {
+        let mut all = Shelved::default();
         let too_much = QueryError::TooMuchMemory {
             max: ask.memory_max,
         };
@@ -135,11 +150,11 @@ impl Shelf {
         for path in self.files_in(ask.resolution, ask.times) {
             budget.check()?;
             if let Some(width) = ask.width {
-                for windows in all.values_mut() {
+                for windows in all.windows.values_mut() {
                     *windows = std::mem::take(windows).coarsened(width);
                 }
             }
-            if ask.memory_max < all.values().map(Windows::bytes).sum() {
+            if ask.memory_max < all.windows.values().map(Windows::bytes).sum() {
                 return Err(too_much);
             }
             let read = TierReader::open(&path, &self.disk)
@@ -148,10 +163,13 @@ impl Shelf {
                 Ok(()) => {}
                 // It has left the tier.
                 Err(_) if !path.exists() => {}
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error, path = %path.display(),
-                    "A file of a tier is not read"
-                ),
+                Err(error) => {
+                    all.unread_files += 1;
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error, path = %path.display(),
+                        "A file of a tier is not read"
+                    );
+                }
             }
         }
         Ok(all)
@@ -161,18 +179,25 @@ impl Shelf {
         &mut self,
         file: &TierReader,
         ask: &TierAskOf<'_>,
-        all: &mut BTreeMap<Option<i32>, Windows>,
+        all: &mut Shelved,
     ) -> Result<(), StoreError> {
+        // All channels as of one commit.
+        let _steady = file.steady()?;
         for series in file.series_of(ask.topic)? {
-            let is_wanted = ask.instance.is_none() || ask.instance == series.key.instance;
-            if !is_wanted {
+            let instance = series.key.instance;
+            if ask.instance.is_some() && ask.instance != instance {
                 continue;
             }
             let Some(channels) = self.channels(file, &series)? else {
                 continue;
             };
             let windows = read(file, &series, &channels, ask)?;
-            let of_instance = all.entry(series.key.instance);
+            if let Some(last) = windows.starts.last() {
+                let end = last.saturating_add(ask.resolution.nanos());
+                let known = all.ends.entry(instance).or_insert(end);
+                *known = end.max(*known);
+            }
+            let of_instance = all.windows.entry(instance);
             of_instance
                 .or_insert_with(|| Windows::new(ask.columns.len()))
                 .append(windows);
@@ -196,33 +221,28 @@ impl Shelf {
         Ok(channels.map(|measured| measured.channels(&series.key.shape)))
     }
 
-    /// Topics in the newest file of the coarsest tier, and how they were measured: some may be held nowhere else.
-    pub(crate) fn newest_topics(&self) -> Vec<String> {
-        let Some(coarsest) = self.tiers.last() else {
-            return Vec::new();
-        };
-        let files = self.files(coarsest.resolution);
-        let newest = files.values().next_back();
-        let series = newest.and_then(|path| {
-            let file = TierReader::open(path, &self.disk).ok()?;
-            file.series().ok()
-        });
-        let mut topics: Vec<String> = series
-            .into_iter()
-            .flatten()
-            .map(|series| series.key.topic)
-            .collect();
-        topics.sort();
-        topics.dedup();
-        topics
+    /// Topics that a tier has, or any of them.
+    pub(crate) fn topics(&mut self, resolution: Option<Resolution>) -> BTreeSet<Arc<str>> {
+        let tiers = self.tiers.clone();
+        let tiers = tiers.iter().map(|tier| tier.resolution);
+        let tiers = tiers.filter(|it| resolution.is_none_or(|wanted| wanted == *it));
+        let index = self.index();
+        let of_tiers = tiers.flat_map(|tier| index.get(&tier).into_iter().flatten());
+        of_tiers
+            .flat_map(|file| file.topics.iter().cloned())
+            .collect()
     }
 
     /// Of the newest file that has it, in any tier, coarsest first: instances and the schema.
-    pub(crate) fn known_of(&self, topic: &str) -> Option<(Vec<Option<i32>>, String)> {
-        for tier in self.tiers.iter().rev() {
-            let files = self.files(tier.resolution);
-            for path in files.values().rev().take(2) {
-                let Ok(file) = TierReader::open(path, &self.disk) else {
+    pub(crate) fn known_of(&mut self, topic: &str) -> Option<(Vec<Option<i32>>, String)> {
+        let tiers = self.tiers.clone();
+        for tier in tiers.iter().rev() {
+            let index = self.index();
+            let files = index.get(&tier.resolution).into_iter().flatten();
+            let having = files.filter(|file| file.topics.contains(topic));
+            let newest_first: Vec<PathBuf> = having.rev().map(|file| file.path.clone()).collect();
+            for path in newest_first {
+                let Ok(file) = TierReader::open(&path, &self.disk) else {
                     continue;
                 };
                 let series = file.series_of(topic).unwrap_or_default();
@@ -239,6 +259,52 @@ impl Shelf {
         }
         None
     }
+
+    /// Which topics each file has, oldest first. Read once of a file that is at rest, and anew of the newest of each tier.
+    fn index(&mut self) -> &BTreeMap<Resolution, Vec<FileTopics>> {
+        let mut before = std::mem::take(&mut self.index);
+        let mut names = std::mem::take(&mut self.names);
+        for tier in &self.tiers {
+            let known = before.remove(&tier.resolution).unwrap_or_default();
+            let mut known: HashMap<PathBuf, FileTopics> = known
+                .into_iter()
+                .map(|file| (file.path.clone(), file))
+                .collect();
+            let files = self.files(tier.resolution);
+            let newest = files.values().rev().take(FILES_CHANGING).cloned();
+            let newest: Vec<PathBuf> = newest.collect();
+            let mut all = Vec::with_capacity(files.len());
+            for path in files.into_values() {
+                if let Some(file) = known.remove(&path).filter(|_| !newest.contains(&path)) {
+                    all.push(file);
+                    continue;
+                }
+                let series = TierReader::open(&path, &self.disk).and_then(|file| file.series());
+                let mut topics = BTreeSet::new();
+                for series in series.unwrap_or_default() {
+                    let topic: Arc<str> = series.key.topic.into();
+                    let name = names.get(&topic).cloned();
+                    topics.insert(name.unwrap_or_else(|| {
+                        names.insert(Arc::clone(&topic));
+                        topic
+                    }));
+                }
+                all.push(FileTopics { path, topics });
+            }
+            self.index.insert(tier.resolution, all);
+        }
+        self.names = names;
+        &self.index
+    }
+}
+
+/// Of a tier, that late windows may bring a topic to.
+const FILES_CHANGING: usize = 2;
+
+#[derive(Debug)]
+struct FileTopics {
+    path: PathBuf,
+    topics: BTreeSet<Arc<str>>,
 }
 
 /// The columns of one series in one file.

@@ -63,8 +63,10 @@ impl Library {
             .filter(|(_, declared)| !declared.dds_topic.is_empty())
             .map(|(topic, declared)| (topic, declared.kind))
             .collect();
-        for topic in self.shelf.newest_topics() {
-            kinds.entry(topic).or_insert(TopicKind::Telemetry);
+        for topic in self.shelf.topics(None) {
+            kinds
+                .entry(topic.to_string())
+                .or_insert(TopicKind::Telemetry);
         }
         let alive = self.holdings.activity.topics(now);
         let line = |(topic, kind): (String, TopicKind)| {

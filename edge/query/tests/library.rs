@@ -68,6 +68,7 @@ struct World {
     elevation: Vec<Sample>,
     states: Vec<Sample>,
     now: i64,
+    activity: Arc<Activity>,
 }
 
 impl World {
@@ -92,6 +93,7 @@ impl World {
             elevation: Vec::new(),
             states: Vec::new(),
             now: BEGIN,
+            activity: Arc::new(Activity::default()),
         };
         world.begin_epoch(1);
         world
@@ -218,7 +220,7 @@ impl World {
         let holdings = Holdings {
             folder: root.to_owned(),
             tiers: tiers(),
-            activity: Arc::new(Activity::default()),
+            activity: Arc::clone(&self.activity),
             limits,
         };
         Library::new(holdings, self.store.reader())
@@ -496,6 +498,84 @@ fn windows_are_those_of_the_records_wherever_they_come_from() {
         }
     }
     assert!(checked > 3000, "{checked}");
+}
+
+/// A topic that is silent when the next file begins: what the coarse windows have is not taken from the records again.
+#[test]
+fn a_topic_that_fell_silent_is_not_counted_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(folder.path(), 4);
+    let mut engine = Engine::open(folder.path(), &tiers(), &Disk::default()).unwrap();
+    let mut reader = world.store.reader();
+    for _ in 0..480 {
+        world.block_with(false);
+        while engine.step(&mut reader, &clock(world.now)).unwrap() {}
+    }
+    // Other topics go on.
+    let fine = tiers()[0].resolution;
+    let next = efd_edge_tiers::settings::span(fine, UtcNanos(BEGIN + 3600 * SECOND));
+    let path = folder.path().join("tiers/10s/20261125T000000Z.db");
+    assert!(!path.exists());
+    efd_shared_tiers::TierFile::open(&path, next, &Disk::default()).unwrap();
+    let mut library = world.library(folder.path(), Limits::default());
+    let times = (BEGIN, BEGIN + 600 * SECOND);
+    let asked = SeriesAsk {
+        tier: TierAsk::parse("10s"),
+        points: Some(10),
+        ..ask(times, &["position"])
+    };
+    let answer = library.series(&asked, &Free).unwrap();
+    assert!(check_windows(&answer, &world.elevation, times, 60 * SECOND) >= 40);
+    assert_eq!(answer.complete_until, times.1);
+}
+
+/// Where the rest would be too much to read, the answer says how far it goes.
+#[test]
+fn an_answer_says_how_far_it_is_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(folder.path(), 6);
+    let mut engine = Engine::open(folder.path(), &tiers(), &Disk::default()).unwrap();
+    let mut reader = world.store.reader();
+    for _ in 0..400 {
+        world.block_with(false);
+        while engine.step(&mut reader, &clock(world.now)).unwrap() {}
+    }
+    let limits = Limits {
+        raw_bytes: 100,
+        ..Limits::default()
+    };
+    let mut library = world.library(folder.path(), limits);
+    let times = (BEGIN, world.now);
+    let of = |tier: &str| SeriesAsk {
+        tier: TierAsk::parse(tier),
+        ..ask(times, &["position"])
+    };
+    let answer = library.series(&of("10s"), &Free).unwrap();
+    assert_eq!(answer.raw_since, None);
+    let last = answer
+        .parts
+        .iter()
+        .filter_map(|it| it.times.last().copied());
+    assert_eq!(answer.complete_until, last.max().unwrap() + 10 * SECOND);
+    assert!(answer.complete_until < times.1);
+    let whole = library.series(&of("raw"), &Free).unwrap();
+    assert_eq!(whole.complete_until, times.1);
+
+    // A file that cannot be read is counted; what is being built is said, and not chosen where anything else will do.
+    let path = folder.path().join("tiers/10s/20261124T230000Z.db");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let answer = library.series(&of("10s"), &Free).unwrap();
+    assert_eq!(answer.unread_files, 1);
+    assert!(!answer.is_building);
+    world.activity.set_building([tiers()[0].resolution].into());
+    let answer = library.series(&of("10s"), &Free).unwrap();
+    assert!(answer.is_building);
+    let plot = SeriesAsk {
+        points: Some(20),
+        ..of("auto")
+    };
+    assert_eq!(library.series(&plot, &Free).unwrap().tier, "1min");
 }
 
 struct Few(Cell<u32>);

@@ -18,7 +18,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use self::reader::TierReader;
+pub use self::reader::{Steady, TierReader};
 use crate::channels::{CHANNELS_MAX, Shape};
 use crate::column::Packing;
 use crate::piece::{self, Piece};

@@ -24,7 +24,7 @@ mod verify;
 pub use channels::{CHANNELS_MAX, Channel, Measured, Row, Shape, is_measured};
 pub use collect::Samples;
 pub use file::{
-    Found, Known, Note, Run, Series, SeriesKey, Span, TOPIC_BYTES_MAX, TierFile, TierReader,
+    Found, Known, Note, Run, Series, SeriesKey, Span, Steady, TOPIC_BYTES_MAX, TierFile, TierReader,
 };
 pub use piece::PieceError;
 pub use settle::settle;

@@ -240,7 +240,7 @@ impl Piece {
         let bits = reader.varint()?;
         let kept = Statistics::from_bits(bits & !PACKED);
         let kept = kept.ok_or_else(|| reader.invalid("statistics"))?;
-        let (windows, rows, origins) = if bits & PACKED == 0 {
+        let which = if bits & PACKED == 0 {
             take_which(&mut reader, length)?
         } else {
             let frame = reader.blob("bytes of a frame", body.len())?;
@@ -260,6 +260,11 @@ impl Piece {
             }
         }
         reader.finish()?;
+        let Which {
+            windows,
+            rows,
+            origins,
+        } = which;
         Ok(Self {
             windows,
             rows,
@@ -270,11 +275,15 @@ impl Piece {
     }
 }
 
+/// As in a [`Piece`].
+struct Which {
+    windows: Vec<u32>,
+    rows: Vec<u64>,
+    origins: Vec<u32>,
+}
+
 /// What [`Piece::which`] wrote of so many windows.
-fn take_which(
-    reader: &mut Reader<'_>,
-    length: usize,
-) -> Result<(Vec<u32>, Vec<u64>, Vec<u32>), ByteError> {
+fn take_which(reader: &mut Reader<'_>, length: usize) -> Result<Which, ByteError> {
     let mut windows = Vec::with_capacity(length);
     let mut window = 0u64;
     for index in 0..length {
@@ -295,7 +304,11 @@ fn take_which(
     if !origins.is_empty() && origins.len() != length {
         return Err(reader.invalid("number of commits"));
     }
-    Ok((windows, rows, origins))
+    Ok(Which {
+        windows,
+        rows,
+        origins,
+    })
 }
 
 /// Pieces that have a channel, and where in each it is; those that win come last.

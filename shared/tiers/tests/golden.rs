@@ -20,7 +20,9 @@ const SECOND: i64 = 1_000_000_000;
 const FIXTURES: [&str; 2] = ["tier-v1.db", "tier-v1-packed.db"];
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fixtures")
+        .join(name)
 }
 
 fn span() -> Span {

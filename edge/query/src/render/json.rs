@@ -23,7 +23,8 @@ pub(super) fn render(answer: &Answer, bytes_max: usize) -> Result<Vec<u8>, Query
     let head = json!({
         "topic": answer.topic, "tier": answer.tier, "why": answer.why, "resolution": answer.resolution,
         "from": answer.times.0, "until": answer.times.1, "raw_since": answer.raw_since,
-        "damaged_blocks": answer.damaged_blocks, "columns": columns,
+        "complete_until": answer.complete_until, "building": answer.is_building,
+        "damaged_blocks": answer.damaged_blocks, "unread_files": answer.unread_files, "columns": columns,
     });
     let mut out = head.to_string().into_bytes();
     out.pop();

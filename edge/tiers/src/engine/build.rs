@@ -138,6 +138,14 @@ impl Engine {
         all
     }
 
+    /// Tiers that may lack windows of what was held before they were configured.
+    pub fn unfinished(&self) -> BTreeSet<Resolution> {
+        let tiers = self.tiers.iter().enumerate();
+        let unfinished =
+            tiers.filter(|(place, _)| self.build.is_some() && self.plan.can_be_new(*place));
+        unfinished.map(|(_, tier)| tier.resolution()).collect()
+    }
+
     fn place(&self, resolution: Resolution) -> Option<usize> {
         let mut tiers = self.tiers.iter();
         tiers.position(|tier| tier.resolution() == resolution)

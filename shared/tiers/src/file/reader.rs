@@ -24,6 +24,12 @@ pub struct TierReader {
     span: Span,
 }
 
+/// Of [`TierReader::steady`].
+#[derive(Debug)]
+pub struct Steady<'a>(
+    #[expect(dead_code, reason = "held until it is dropped")] rusqlite::Transaction<'a>,
+);
+
 impl TierReader {
     /// Of a file that another process may have open, that is at rest, or on a disk that cannot be written.
     pub fn open(path: &Path, disk: &Disk) -> Result<Self, StoreError> {
@@ -59,6 +65,12 @@ impl TierReader {
 
     pub fn span(&self) -> Span {
         self.span
+    }
+
+    /// As long as it is held all that is read is as of one commit.
+    pub fn steady(&self) -> Result<Steady<'_>, StoreError> {
+        let transaction = self.connection.unchecked_transaction();
+        transaction.map(Steady).map_err(sql("read", &self.path))
     }
 
     pub(crate) fn connection(&self) -> &Connection {
