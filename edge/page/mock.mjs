@@ -137,7 +137,7 @@ function series(query, now) {
     values: columns.map((column) => times.map((at) => valueAt(column, at, merged, instance))),
   }));
   return {
-    topic: topic.topic, tier, why, resolution: merged && merged * 1e6, from: from * 1e6, until: until * 1e6, truncated: times.length === POINTS_MAX,
+    topic: topic.topic, tier, why, resolution: merged && merged * 1e6, from: from * 1e6, until: until * 1e6, complete_until: until * 1e6, building: false, damaged_blocks: 0, unread_files: 0,
     columns: columns.map(({ of, ...column }) => column), series: all,
   };
 }

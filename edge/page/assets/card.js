@@ -86,12 +86,12 @@ export class Card {
 
 	/** After a load: the tier, and what has been drawn for those who cannot see it. */
 	settle() {
-		const { tier = "", why = "", resolution, truncated } = this.#answer ?? {};
+		const { tier = "", why = "", resolution } = this.#answer ?? {};
 		const what = resolution ? `windows of ${duration(resolution / 1e9)}: mean, band from min to max` : "single samples";
-		const cut = truncated ? " Cut at the daemon's limit: look at a shorter span." : "";
+		const missing = missingOf(this.#answer);
 		setText(this.tier.firstChild, tier && `Tier ${tier} `);
-		setText(this.tier.lastChild, tier && `${what}. ${why}${cut}`);
-		this.tier.classList.toggle("concern", Boolean(truncated));
+		setText(this.tier.lastChild, tier && [`${what}. ${why}`, ...missing].join(". "));
+		this.tier.classList.toggle("concern", missing.length > 0);
 
 		const told = this.#drawn.slice(0, LEGEND_MAX).map(({ points, least, greatest, last }, at) => {
 			const { label, units } = this.#lines[at];
@@ -160,6 +160,17 @@ export class Card {
 		const to = times[Math.min(times.length - 1, Math.max(0, at + step))];
 		if (to !== undefined) this.actions.read(to);
 	}
+}
+
+/** What an answer says of what it has not. */
+function missingOf(answer) {
+	if (answer === null) return [];
+	const missing = [];
+	if (answer.complete_until < answer.until) missing.push(`Nothing yet after ${moment(answer.complete_until / 1e6)}: look at a shorter span`);
+	if (answer.building) missing.push("The tier is still being built: windows may be missing");
+	if (answer.damaged_blocks > 0) missing.push(`${counted(answer.damaged_blocks, "damaged block")} left out`);
+	if (answer.unread_files > 0) missing.push(`${counted(answer.unread_files, "file")} of the tier cannot be read`);
+	return missing;
 }
 
 function createEntry({ at }) {

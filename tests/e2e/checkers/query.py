@@ -36,10 +36,11 @@ class Api:
         self.document = json.loads(self.get("/api/v1/openapi.json")[2])
         openapi_spec_validator.validate(self.document)
 
-    def get(self, path, parameters=()):
+    def get(self, path, parameters=(), headers={}):
         query = "?" + urllib.parse.urlencode(parameters) if parameters else ""
+        request = urllib.request.Request(self.url + path + query, headers=headers)
         try:
-            with urllib.request.urlopen(self.url + path + query, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.headers.get_content_type(), answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.headers.get_content_type(), error.read()
@@ -49,13 +50,16 @@ class Api:
         if not is_right:
             self.wrong.append([*map(str, place), str(found)[:300], str(expected)[:300]])
 
-    def ask(self, template, parameters=(), status=200, **inside):
+    def ask(self, template, parameters=(), status=200, headers={}, **inside):
         """An answer, which must be as the description of `template` has it."""
         path = template.format(**{name: urllib.parse.quote(value, safe="") for name, value in inside.items()})
-        found, kind, body = self.get(path, parameters)
+        found, kind, body = self.get(path, parameters, headers)
         operation = self.document["paths"][template]["get"]
         known = {parameter["name"] for parameter in operation["parameters"]}
-        described = operation["responses"].get(str(found), {}).get("content", {}).get(kind)
+        response = operation["responses"].get(str(found), {})
+        if "$ref" in response:
+            response = self.document["components"]["responses"][response["$ref"].rpartition("/")[2]]
+        described = response.get("content", {}).get(kind)
         self.answers += 1
         self.check((path, parameters, "status"), found == status, (found, body[:200]), status)
         self.check((path, parameters, "is described"), described is not None, (found, kind), "in the description")
@@ -91,6 +95,7 @@ def check_raw(api, topic, records):
     times = [event_time(record) for record in records]
     span = [("from", str(min(times))), ("until", str(max(times) + 1))]
     answer = api.ask("/api/v1/series", [("topic", topic), ("tier", "raw"), *span, *(("field", name) for name in names)])
+    api.check((topic, "complete"), answer["complete_until"] == answer["until"] and not answer["building"], answer["complete_until"])
     api.check((topic, "tier"), answer["tier"] == "raw" and answer["resolution"] is None, answer["tier"])
     columns = answer["columns"]
     expected = by_instance(records)
@@ -204,6 +209,8 @@ def check_refusals(api, topic):
         answer = api.ask("/api/v1/series", parameters, status)
         text = answer.get("error", "") if isinstance(answer, dict) else ""
         api.check(("refusal", parameters), len(text) > 10, answer)
+    for headers in ({"Origin": "https://example.org"}, {"Host": "example.org"}):
+        api.ask("/api/v1/topics", status=403, headers=headers)
 
 
 def main(folder, url, *tiers):

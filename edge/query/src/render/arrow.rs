@@ -55,6 +55,10 @@ fn schema(answer: &Answer) -> Schema {
         ("topic", answer.topic.clone()),
         ("tier", answer.tier.clone()),
         ("why", answer.why.clone()),
+        ("complete_until", answer.complete_until.to_string()),
+        ("building", answer.is_building.to_string()),
+        ("damaged_blocks", answer.damaged_blocks.to_string()),
+        ("unread_files", answer.unread_files.to_string()),
     ];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
     let resolution = answer.resolution;

@@ -18,6 +18,17 @@ pub(super) fn render(answer: &Answer, bytes_max: usize) -> Result<Vec<u8>, Query
             "# windows of {seconds} s, named by their start\r\n"
         ));
     }
+    if answer.complete_until < answer.times.1 {
+        let until = UtcNanos(answer.complete_until);
+        out.push_str(&format!("# complete until {until}\r\n"));
+    }
+    if answer.is_building {
+        out.push_str("# the tier is still being built: windows may be missing\r\n");
+    }
+    let unread = answer.damaged_blocks + answer.unread_files;
+    if unread > 0 {
+        out.push_str(&format!("# {unread} blocks or files cannot be read\r\n"));
+    }
     out.push_str("time,instance");
     for column in &answer.columns {
         out.push(',');
