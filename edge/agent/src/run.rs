@@ -42,8 +42,8 @@ const RECENT_BYTES: usize = 16 << 20;
 const REQUESTS_MAX: usize = 256;
 const NOTICES_MAX: usize = 1024;
 const BUS_NOTICES_MAX: usize = 65_536;
-/// Of the kernel's nice levels: under load live work gets ten times as much.
-const QUERY_NICE: i32 = 10;
+/// Of the kernel's nice levels: where there is more to do than cores for it, live work gets seventy times as much.
+const QUERY_NICE: i32 = 19;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Faults for tests.

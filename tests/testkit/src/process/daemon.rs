@@ -1,5 +1,6 @@
 //! A long-running process with a log file.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -240,6 +241,15 @@ impl Daemon {
     /// When it has ended.
     pub fn usage(&self) -> Result<Usage, ProcessError> {
         usage::of(self.child.id()).map_err(|source| self.control("read its usage", source))
+    }
+
+    /// Processor time so far of its threads, by their names.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn cpu_by_thread(&self) -> Result<BTreeMap<String, Duration>, ProcessError> {
+        usage::cpu_by_thread(self.child.id())
+            .map_err(|source| self.control("read its threads", source))
     }
 
     fn next_line_with(&mut self, text: &str) -> Result<Option<String>, ProcessError> {

@@ -91,6 +91,8 @@ fn signals_and_usage() {
     let stopped = daemon.usage().unwrap().cpu;
     thread::sleep(Duration::from_millis(100));
     assert_eq!(daemon.usage().unwrap().cpu, stopped);
+    let threads = daemon.cpu_by_thread().unwrap();
+    assert_eq!(threads.values().copied().collect::<Vec<_>>(), [stopped]);
     assert!(
         matches!(
             daemon.stop(Duration::from_millis(100)),

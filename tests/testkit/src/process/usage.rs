@@ -1,5 +1,6 @@
 //! What a process uses, read from `/proc`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -22,27 +23,49 @@ pub(super) fn of(pid: u32) -> io::Result<Usage> {
     let stat = read("stat")?;
     let status = read("status")?;
     let disk = read("io").unwrap_or_default();
+    parse(&stat, &status, &disk, ticks_per_second())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has ended")))
+}
+
+/// By name; threads that have ended are not in it.
+pub(super) fn cpu_by_thread(pid: u32) -> io::Result<BTreeMap<String, Duration>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // It may end meanwhile.
+        let Ok(stat) = fs::read_to_string(entry?.path().join("stat")) else {
+            continue;
+        };
+        let name = stat.split_once('(').and_then(|(_, it)| it.rsplit_once(')'));
+        if let (Some((name, _)), Some(cpu)) = (name, cpu(&stat, ticks_per_second())) {
+            *all.entry(name.to_owned()).or_default() += cpu;
+        }
+    }
+    Ok(all)
+}
+
+fn ticks_per_second() -> u64 {
     // SAFETY: sysconf reads no memory of ours.
     let ticks_per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    parse(
-        &stat,
-        &status,
-        &disk,
-        u64::try_from(ticks_per_second).unwrap_or(100),
-    )
-    .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has ended")))
+    u64::try_from(ticks_per_second).unwrap_or(100)
+}
+
+/// Of a process's or a thread's `stat`.
+fn cpu(stat: &str, ticks_per_second: u64) -> Option<Duration> {
+    // The second field is the program's name in brackets and may itself hold blanks and brackets.
+    let mut after_name = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || after_name.next()?.parse::<u64>().ok();
+    let ticks = ticks()? + ticks()?;
+    Some(Duration::from_millis(
+        ticks * 1000 / ticks_per_second.max(1),
+    ))
 }
 
 /// `None` when a field is missing, as it is for a process that has ended and was not waited for.
 fn parse(stat: &str, status: &str, disk: &str, ticks_per_second: u64) -> Option<Usage> {
-    // The second field of `stat` is the program's name in brackets and may itself hold blanks and brackets.
-    let mut after_name = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let mut ticks = || after_name.next()?.parse::<u64>().ok();
-    let ticks = ticks()? + ticks()?;
     Some(Usage {
         rss_bytes: field(status, "VmRSS:")? * 1024,
         rss_bytes_peak: field(status, "VmHWM:")? * 1024,
-        cpu: Duration::from_millis(ticks * 1000 / ticks_per_second.max(1)),
+        cpu: cpu(stat, ticks_per_second)?,
         disk_bytes_written: field(disk, "write_bytes:").unwrap_or(0),
         threads: u32::try_from(field(status, "Threads:")?).ok()?,
     })
