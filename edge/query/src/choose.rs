@@ -12,7 +12,7 @@ use efd_edge_tiers::settings::name;
 #[derive(Clone, Debug)]
 pub struct Offers {
     pub raw: RawOffer,
-    /// Finest first; only those that have something of the topic.
+    /// Finest first.
     pub tiers: Vec<TierOffer>,
     /// Whether the fields are numbers: others have no windows.
     pub is_measured: bool,
@@ -21,7 +21,7 @@ pub struct Offers {
 impl Offers {
     /// Where anything that is held begins; `None` of nothing.
     pub fn oldest(&self) -> Option<i64> {
-        let begins = self.tiers.iter().map(|tier| tier.begin);
+        let begins = self.tiers.iter().filter_map(|tier| tier.begin);
         begins.chain(self.raw.begin).min()
     }
 
@@ -38,6 +38,8 @@ impl Offers {
 pub struct RawOffer {
     /// The oldest event time held, ns UTC.
     pub begin: Option<i64>,
+    /// When the newest block was committed, ns UTC.
+    pub committed: i64,
     /// Of all blocks in the span, about.
     pub bytes: u64,
     /// Above it raw records are read only if they are asked for by name.
@@ -47,9 +49,16 @@ pub struct RawOffer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TierOffer {
     pub resolution: Resolution,
-    pub begin: i64,
+    /// `None` of one that has no window yet.
+    pub begin: Option<i64>,
     /// It is still being made of what was held before it: what is missing is anywhere.
     pub is_building: bool,
+}
+
+impl TierOffer {
+    pub fn reaches(&self, needed: i64) -> bool {
+        self.begin.is_some_and(|begin| begin <= needed)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,7 +202,7 @@ fn auto(offers: &Offers, from: i64, wanted: Option<i64>) -> Choice {
     // Beyond what anything reaches nothing is better than anything else.
     let needed = from.max(oldest);
     let is_whole = |tier: &&TierOffer| !tier.is_building;
-    let reaches = |tier: &&TierOffer| tier.begin <= needed;
+    let reaches = |tier: &&TierOffer| tier.reaches(needed);
     let is_fine = |tier: &&TierOffer| wanted.is_some_and(|it| tier.resolution.nanos() <= it);
     let mut whole = offers.tiers.iter().filter(is_whole).filter(reaches);
     let coarsest_fine = whole.clone().rev().find(is_fine);
@@ -228,12 +237,13 @@ mod tests {
     fn offers(raw_bytes: u64) -> Offers {
         let tier = |seconds: u32, days: i64| TierOffer {
             resolution: Resolution::from_seconds(seconds).unwrap(),
-            begin: NOW - days * DAY,
+            begin: Some(NOW - days * DAY),
             is_building: false,
         };
         Offers {
             raw: RawOffer {
                 begin: Some(NOW - 7 * DAY),
+                committed: NOW,
                 bytes: raw_bytes,
                 bytes_max: 1000,
             },
@@ -267,7 +277,7 @@ mod tests {
         offers.raw.begin = Some(NOW - 7 * SECOND);
         for tier in &mut offers.tiers {
             let nanos = tier.resolution.nanos();
-            tier.begin = (NOW - 7 * SECOND) / nanos * nanos;
+            tier.begin = Some((NOW - 7 * SECOND) / nanos * nanos);
         }
         offers.tiers.pop();
         let times = (NOW - 5 * MINUTE, NOW);

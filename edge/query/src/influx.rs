@@ -274,8 +274,10 @@ impl Influx<'_> {
             grid.every == 0 || (grid.every % nanos == 0 && grid.offset % nanos == 0)
         };
         let tiers = offers.tiers.iter().rev();
-        let mut fitting = tiers.filter(|tier| tier.begin <= needed && fits(tier.resolution));
-        fitting.next().map(|tier| tier.resolution)
+        let mut fitting = tiers.filter(|tier| tier.reaches(needed) && fits(tier.resolution));
+        let coarsest = fitting.clone().next();
+        let whole = fitting.find(|tier| !tier.is_building);
+        whole.or(coarsest).map(|tier| tier.resolution)
     }
 
     fn records(
@@ -311,7 +313,6 @@ impl Influx<'_> {
         resolution: Resolution,
         take: &mut dyn FnMut(Batch) -> ControlFlow<()>,
     ) -> Result<(), QueryError> {
-        self.said = Some(format!("from the tier of {resolution}"));
         let ask = TierAskOf {
             resolution,
             topic: &topic.name,
@@ -324,10 +325,18 @@ impl Influx<'_> {
         };
         // Instances have no series of their own: their windows follow each other at one start.
         let found = self.library.windows(topic, &ask, self.budget)?;
+        let mut said = format!("from the tier of {resolution}");
         if found.complete_until <= ask.times.1 {
-            let until = UtcNanos(found.complete_until);
-            self.said = Some(format!("from the tier of {resolution}, up to {until}"));
+            said += &format!(", up to {}", UtcNanos(found.complete_until));
         }
+        if self.library.holdings.activity.is_building(resolution) {
+            said += ", which is still being built";
+        }
+        let unread = found.unread_files + found.gaps.damaged_blocks;
+        if unread > 0 {
+            said += &format!(", without {unread} blocks or files that cannot be read");
+        }
+        self.said = Some(said);
         let mut all: Vec<(i64, &Windows, usize)> = found
             .windows
             .values()

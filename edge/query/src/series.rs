@@ -88,6 +88,7 @@ impl Library {
         let lane = topic.lane();
         let mut raw = RawOffer {
             begin: None,
+            committed: i64::MIN,
             bytes: 0,
             bytes_max: self.holdings.limits.raw_bytes,
         };
@@ -101,6 +102,7 @@ impl Library {
             // One stamp far off must not say that the buffer reaches back to it.
             let begin = min.0.max(info.created.0.saturating_sub(STAMPS_OFF));
             raw.begin = Some(raw.begin.map_or(begin, |known| known.min(begin)));
+            raw.committed = raw.committed.max(info.newest().0);
             let length = max.0.saturating_sub(begin).max(1);
             let common = until.min(max.0).saturating_sub(from.max(begin)).max(0);
             let bytes: u64 = info
@@ -110,18 +112,16 @@ impl Library {
                 .map(|it| it.payload_bytes)
                 .sum();
             let share = (common as f64 / length as f64).min(1.0);
-            raw.bytes += (bytes as f64 * share) as u64;
+            raw.bytes += (bytes as f64 * share).ceil() as u64;
         }
         let tiers = self
             .shelf
             .reaches(&topic.name)
             .into_iter()
-            .filter_map(|reach| {
-                Some(TierOffer {
-                    resolution: reach.resolution,
-                    begin: reach.begin?.0,
-                    is_building: self.holdings.activity.is_building(reach.resolution),
-                })
+            .map(|reach| TierOffer {
+                resolution: reach.resolution,
+                begin: reach.begin.map(|begin| begin.0),
+                is_building: self.holdings.activity.is_building(reach.resolution),
             });
         Offers {
             raw,

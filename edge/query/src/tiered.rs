@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use efd_edge_tiers::TierSettings;
 use efd_edge_tiers::settings;
 use efd_shared_model::{Fingerprint, UtcNanos};
 use efd_shared_stats::{Quartiles, Resolution, Summary};
 use efd_shared_store::StoreError;
-use efd_shared_store::database::Disk;
+use efd_shared_store::database::{Disk, with_suffix};
 use efd_shared_tiers::{Channel, Found, Measured, Series, Span, Statistic, Statistics, TierReader};
 
 use crate::ask::Column;
@@ -235,76 +237,88 @@ impl Shelf {
 
     /// Of the newest file that has it, in any tier, coarsest first: instances and the schema.
     pub(crate) fn known_of(&mut self, topic: &str) -> Option<(Vec<Option<i32>>, String)> {
-        let tiers = self.tiers.clone();
-        for tier in tiers.iter().rev() {
-            let index = self.index();
-            let files = index.get(&tier.resolution).into_iter().flatten();
-            let having = files.filter(|file| file.topics.contains(topic));
-            let newest_first: Vec<PathBuf> = having.rev().map(|file| file.path.clone()).collect();
-            for path in newest_first {
-                let Ok(file) = TierReader::open(&path, &self.disk) else {
-                    continue;
-                };
-                let series = file.series_of(topic).unwrap_or_default();
-                let newest = series.last().map(|series| series.key.schema);
-                let schema = newest.and_then(|schema| file.schema(&schema).ok().flatten());
-                if let Some(schema) = schema {
-                    let mut instances: Vec<_> =
-                        series.iter().map(|series| series.key.instance).collect();
-                    instances.sort();
-                    instances.dedup();
-                    return Some((instances, schema.text().to_owned()));
-                }
+        let index = self.index();
+        // Ascending by resolution, as the tiers are.
+        let coarsest_first = index.values().rev();
+        let newest_first = coarsest_first.flat_map(|files| files.iter().rev());
+        let having = newest_first.filter(|file| file.topics.contains(topic));
+        let paths: Vec<PathBuf> = having.map(|file| file.path.clone()).collect();
+        for path in paths {
+            let Ok(file) = TierReader::open(&path, &self.disk) else {
+                continue;
+            };
+            let series = file.series_of(topic).unwrap_or_default();
+            let newest = series.last().map(|series| series.key.schema);
+            let schema = newest.and_then(|schema| file.schema(&schema).ok().flatten());
+            if let Some(schema) = schema {
+                let mut instances: Vec<_> =
+                    series.iter().map(|series| series.key.instance).collect();
+                instances.sort();
+                instances.dedup();
+                return Some((instances, schema.text().to_owned()));
             }
         }
         None
     }
 
-    /// Which topics each file has, oldest first. Read once of a file that is at rest, and anew of the newest of each tier.
+    /// Which topics each file has, oldest first. A file that has changed is read anew; one that cannot be read is tried
+    /// again.
     fn index(&mut self) -> &BTreeMap<Resolution, Vec<FileTopics>> {
         let mut before = std::mem::take(&mut self.index);
-        let mut names = std::mem::take(&mut self.names);
         for tier in &self.tiers {
             let known = before.remove(&tier.resolution).unwrap_or_default();
-            let mut known: HashMap<PathBuf, FileTopics> = known
-                .into_iter()
-                .map(|file| (file.path.clone(), file))
-                .collect();
-            let files = self.files(tier.resolution);
-            let newest = files.values().rev().take(FILES_CHANGING).cloned();
-            let newest: Vec<PathBuf> = newest.collect();
-            let mut all = Vec::with_capacity(files.len());
-            for path in files.into_values() {
-                if let Some(file) = known.remove(&path).filter(|_| !newest.contains(&path)) {
+            let known = known.into_iter().map(|file| (file.path.clone(), file));
+            let mut known: HashMap<PathBuf, FileTopics> = known.collect();
+            let mut all = Vec::new();
+            for path in self.files(tier.resolution).into_values() {
+                let states = FileTopics::states(&path);
+                let unchanged = known.remove(&path).filter(|file| file.states == states);
+                if let Some(file) = unchanged {
                     all.push(file);
                     continue;
                 }
                 let series = TierReader::open(&path, &self.disk).and_then(|file| file.series());
-                let mut topics = BTreeSet::new();
-                for series in series.unwrap_or_default() {
+                let Ok(series) = series else {
+                    continue;
+                };
+                let topics = series.into_iter().map(|series| {
                     let topic: Arc<str> = series.key.topic.into();
-                    let name = names.get(&topic).cloned();
-                    topics.insert(name.unwrap_or_else(|| {
-                        names.insert(Arc::clone(&topic));
-                        topic
-                    }));
-                }
-                all.push(FileTopics { path, topics });
+                    if !self.names.contains(&topic) {
+                        self.names.insert(Arc::clone(&topic));
+                    }
+                    self.names.get(&topic).cloned().unwrap_or(topic)
+                });
+                all.push(FileTopics {
+                    topics: topics.collect(),
+                    path,
+                    states,
+                });
             }
             self.index.insert(tier.resolution, all);
         }
-        self.names = names;
         &self.index
     }
 }
-
-/// Of a tier, that late windows may bring a topic to.
-const FILES_CHANGING: usize = 2;
 
 #[derive(Debug)]
 struct FileTopics {
     path: PathBuf,
     topics: BTreeSet<Arc<str>>,
+    states: [Option<FileState>; 2],
+}
+
+/// Which file it is, how long, and since when.
+type FileState = (u64, u64, SystemTime);
+
+impl FileTopics {
+    /// Of the database and its WAL, as they were before they were read.
+    fn states(path: &Path) -> [Option<FileState>; 2] {
+        let wal = with_suffix(path, "-wal");
+        [path, &wal].map(|path| {
+            let found = fs::metadata(path).ok()?;
+            Some((found.ino(), found.len(), found.modified().ok()?))
+        })
+    }
 }
 
 /// The columns of one series in one file.

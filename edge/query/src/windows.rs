@@ -1,11 +1,12 @@
 //! Windows of a tier, and of raw records where the tier has none yet.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use crate::catalogue::Topic;
 use crate::columns::Order;
 use crate::error::QueryError;
-use crate::fold::{ByInstance, Folding, Windows};
+use crate::fold::{ByInstance, Folding, Windows, begin_of};
 use crate::library::{Budget, Library};
 use crate::raw::{self, Gaps, RawAsk, Wanted, What};
 use crate::tiered::{Shelved, TierAskOf};
@@ -22,8 +23,20 @@ pub(crate) struct Found {
     pub(crate) unread_files: u64,
 }
 
-/// Windows of one instance may be closed so many later than those of another: each waits for its own clock.
+/// A window is closed by its own first sample's arrival: it may be so many windows before the newest of them all.
 const LAG: i64 = 2;
+/// Of the end of an instance's windows behind the newest of them all, ns: it goes on, with a clock that is wrong or seldom.
+const BEHIND: i64 = 120_000_000_000;
+
+/// From where on windows may still be open, or wait to be committed. `committed`: when the newest block was; a clock that
+/// is ahead says nothing of the others. `None` where there are none yet.
+fn not_yet(ends: &BTreeMap<Option<i32>, i64>, nanos: i64, committed: i64) -> Option<i64> {
+    let present = committed.saturating_add(nanos);
+    let past = ends.values().copied().filter(|end| *end <= present);
+    let newest = past.clone().max()?;
+    let near = past.filter(|end| newest.saturating_sub(BEHIND) <= *end);
+    near.chain([newest.saturating_sub(LAG * nanos)]).min()
+}
 
 impl Library {
     pub(crate) fn windows(
@@ -46,20 +59,32 @@ impl Library {
             gaps: Gaps::default(),
             unread_files,
         };
-        // What is still open, or waits to be committed, is made of raw records.
-        let newest = ends.values().copied().max();
-        let near = newest.map(|it| it.saturating_sub(LAG * ask.resolution.nanos()));
-        let begins = ends.values().copied().filter(|end| near <= Some(*end));
-        let first = begins.min().unwrap_or(from).max(from);
+        let offers = self.offers(topic, ask.columns, (from, until));
+        let (Some(begin), true) = (offers.raw.begin, offers.raw.bytes > 0) else {
+            return Ok(found);
+        };
+        let nanos = ask.resolution.nanos();
+        let present = not_yet(&ends, nanos, offers.raw.committed);
+        let mut first = present.unwrap_or(from).max(from);
+        if !offers.has_raw(first) {
+            // The window that the oldest of them is in has others that are gone.
+            let last = begin.saturating_sub(1);
+            first = begin_of(last, nanos).saturating_add(nanos);
+        }
         if until <= first {
             return Ok(found);
         }
         let offers = self.offers(topic, ask.columns, (first, until));
-        if !offers.has_raw(first) || offers.raw.bytes == 0 {
+        if offers.raw.bytes == 0 {
             return Ok(found);
         }
         if offers.raw.bytes_max < offers.raw.bytes {
-            found.complete_until = first;
+            // They are those of its neighbours too: of a topic that came to an end nothing is missing.
+            let alive = self.holdings.activity.of(&topic.name);
+            let is_over = alive.is_some_and(|it| it.newest.is_none_or(|newest| newest.0 < first));
+            if !is_over {
+                found.complete_until = first;
+            }
             return Ok(found);
         }
         let mut folding = Folding::new(ask.resolution.nanos(), ask.columns.len());

@@ -144,10 +144,13 @@ impl Piece {
     /// merge of windows may make one of 1e-15. The bits that are left out would be a fifth of a file.
     pub(crate) fn round_merged(&mut self) {
         let length = self.windows.len() * self.channels;
-        let is_merged: Vec<bool> = match &self.columns[Statistic::Median as usize] {
-            Some(medians) => medians.iter().map(|median| median.is_nan()).collect(),
-            None => vec![true; length],
+        let quartiles = [Statistic::Q1, Statistic::Median, Statistic::Q3];
+        let quartiles = quartiles.map(|one| self.columns[one as usize].as_deref());
+        let has_quartiles = |index: usize| {
+            let mut all = quartiles.iter().flatten();
+            all.any(|column| !column[index].is_nan())
         };
+        let is_merged: Vec<bool> = (0..length).map(|index| !has_quartiles(index)).collect();
         let [_, min, max, mean, spread, ..] = &mut self.columns;
         let merged = |index: &usize| is_merged[*index];
         if let Some(spread) = spread {
@@ -157,8 +160,10 @@ impl Piece {
         }
         if let (Some(min), Some(max), Some(mean)) = (min, max, mean) {
             for index in (0..length).filter(merged) {
-                // No mean is beyond what occurred, and that of a constant is the constant.
-                mean[index] = round(mean[index]).max(min[index]).min(max[index]);
+                // No mean is beyond what occurred, and that of a constant is the constant. Of infinities there is none.
+                if mean[index].is_finite() {
+                    mean[index] = round(mean[index]).max(min[index]).min(max[index]);
+                }
             }
         }
     }
