@@ -28,6 +28,8 @@ pub enum Network {
 #[derive(Clone, Debug)]
 pub struct Feed {
     pub brokers: String,
+    /// Copies of each record; a majority of them has to be durable before it counts.
+    pub replication: u32,
     pub registry: String,
 }
 
@@ -440,8 +442,11 @@ impl Rig {
         let folder = self.options.folder.display();
         let feed = self.options.feed.as_ref().map_or_else(String::new, |feed| {
             format!(
-                "[feed]\nbrokers = \"{}\"\nregistry = \"{}\"\nreplication = 1\nmin_insync_replicas = 1\ncheckpoint_every = \"1s\"\n",
-                feed.brokers, feed.registry
+                "[feed]\nbrokers = \"{}\"\nregistry = \"{}\"\nreplication = {}\nmin_insync_replicas = {}\ncheckpoint_every = \"1s\"\n",
+                feed.brokers,
+                feed.registry,
+                feed.replication,
+                feed.replication.div_ceil(2)
             )
         });
         format!(

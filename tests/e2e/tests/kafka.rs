@@ -102,6 +102,52 @@ fn cut_and_killed_all_is_there_once_or_named() {
     services.finish();
 }
 
+/// Three brokers, three copies of each record, two of which have to be durable. Each broker is killed in turn under
+/// traffic, and the centre in between: whoever reads the topics sees each sample once.
+#[test]
+fn each_broker_of_a_cluster_is_killed_in_turn() {
+    const BROKERS: u32 = 3;
+    let _turn = exclusive();
+    let Some(mut services) = Services::with_brokers("brokers", BROKERS) else {
+        return;
+    };
+    let rounds = if common::long() { 10 } else { 2 };
+    let mut setup = Setup::with(services.options("brokers"));
+    setup.start();
+    setup
+        .rig
+        .start_sim(&Sim {
+            seconds: rounds * BROKERS * 20,
+            rate: 1000,
+            more: vec!["--values".into()],
+        })
+        .unwrap();
+    setup.wait_for_samples(3000);
+    for round in 0..rounds {
+        for broker in 0..BROKERS as usize {
+            services.kafka.brokers()[broker].kill9().unwrap();
+            let before = setup.edge_number("/samples/recorded");
+            std::thread::sleep(Duration::from_secs(3));
+            services.restart_broker(broker);
+            // It did not happen in a quiet moment.
+            assert!(before + 1000 < setup.edge_number("/samples/recorded"));
+        }
+        if round == 0 {
+            setup.rig.central().unwrap().kill9().unwrap();
+            setup.rig.start_central().unwrap();
+        }
+    }
+    setup.end_of_sim();
+    setup.rig.drain(SETTLE).unwrap();
+    let public = setup.check_values("kafka");
+    assert_eq!(public["lost"], 0, "{public}");
+    setup.rig.stop().unwrap();
+    let account = setup.law();
+    assert_eq!(account.lost, 0, "{}", account.summary());
+    setup.finish();
+    services.finish();
+}
+
 /// The centre is killed under traffic and finds rubbish for a checkpoint: it starts, reads its topics back, and every
 /// record is there once.
 #[test]

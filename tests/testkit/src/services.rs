@@ -1,4 +1,4 @@
-//! Real services on free ports of 127.0.0.1: one Kafka broker, one schema registry, one InfluxDB.
+//! Real services on free ports of 127.0.0.1: a Kafka cluster, one schema registry, one InfluxDB.
 //!
 //! They run inside a private network (start them from within [`isolated`](crate::netns::isolated)) as well as outside.
 
@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use influx::Influx;
-pub use kafka::{Kafka, KafkaOptions};
+pub use kafka::{Broker, Kafka, KafkaOptions};
 pub use registry::{Registry, RegistryOptions};
 
 use crate::install::InstallError;

@@ -140,7 +140,7 @@ fn record_survives() {
         "{consumed}"
     );
 
-    for daemon in [kafka.daemon(), registry.daemon()] {
+    for daemon in [kafka.brokers()[0].daemon(), registry.daemon()] {
         let usage = daemon.usage().unwrap();
         println!(
             "{}: {} MB resident, {:.1} CPU-s",

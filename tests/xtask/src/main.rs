@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod demo;
 mod generated;
+mod kafka;
 mod lanes;
 mod project;
 mod test;
@@ -35,6 +36,10 @@ enum Command {
     Bench(bench::Arguments),
     /// Formatting, lints, licences, advisories: the part of `test` that runs nothing.
     Check,
+    /// Starts a Kafka cluster and a schema registry on loopback, and says what a centre's configuration needs.
+    KafkaUp(kafka::Arguments),
+    /// Ends them.
+    KafkaDown,
     /// Installs what builds and tests need, and says where it is.
     Prepare,
 }
@@ -45,6 +50,8 @@ fn main() -> std::process::ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Check => check::run(None),
+        Command::KafkaUp(arguments) => kafka::up(&arguments),
+        Command::KafkaDown => kafka::down(),
         Command::Prepare => test::prepare(),
     };
     match result {

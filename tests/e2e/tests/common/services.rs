@@ -1,4 +1,4 @@
-//! A real broker and a real schema registry.
+//! Real brokers and a real schema registry.
 
 use efd_tests_e2e::Feed;
 use efd_tests_testkit::install::Installer;
@@ -8,17 +8,22 @@ use efd_tests_testkit::tmp::WorkDir;
 
 use super::Options;
 
-/// Broker and registry in a network of their own, which the rigs then share.
+/// Brokers and registry in a network of their own, which the rigs then share.
 pub(crate) struct Services {
     pub(crate) kafka: Kafka,
+    brokers: u32,
     pub(crate) registry: Registry,
     namespace: Namespace,
     folder: WorkDir,
 }
 
 impl Services {
-    /// `None`: they cannot run here, and that has been said.
+    /// With one broker. `None`: they cannot run here, and that has been said.
     pub(crate) fn start(test: &'static str) -> Option<Self> {
+        Self::with_brokers(test, 1)
+    }
+
+    pub(crate) fn with_brokers(test: &'static str, brokers: u32) -> Option<Self> {
         if std::env::var_os("EFD_NO_SERVICES").is_some() {
             efd_tests_testkit::skip(test, &"EFD_NO_SERVICES is set");
             return None;
@@ -37,7 +42,11 @@ impl Services {
         let (kafka_folder, registry_folder) = (folder.join("kafka"), folder.join("registry"));
         let (kafka, registry) = namespace
             .on_thread(|| {
-                let kafka = Kafka::start(&kafka_folder, KafkaOptions::default()).unwrap();
+                let options = KafkaOptions {
+                    brokers,
+                    ..KafkaOptions::default()
+                };
+                let kafka = Kafka::start(&kafka_folder, options).unwrap();
                 let registry =
                     Registry::start(&registry_folder, RegistryOptions::default()).unwrap();
                 (kafka, registry)
@@ -45,6 +54,7 @@ impl Services {
             .unwrap();
         Some(Self {
             kafka,
+            brokers,
             registry,
             namespace,
             folder,
@@ -56,6 +66,7 @@ impl Services {
         Options {
             feed: Some(Feed {
                 brokers: self.kafka.bootstrap(),
+                replication: self.brokers.min(3),
                 registry: self.registry.url(),
             }),
             namespace: Some(self.namespace.clone()),
@@ -68,6 +79,15 @@ impl Services {
             kafka, namespace, ..
         } = self;
         namespace.on_thread(|| kafka.restart()).unwrap().unwrap();
+    }
+
+    /// One of several; the others go on.
+    pub(crate) fn restart_broker(&mut self, index: usize) {
+        let Self {
+            kafka, namespace, ..
+        } = self;
+        let broker = &mut kafka.brokers()[index];
+        namespace.on_thread(|| broker.restart()).unwrap().unwrap();
     }
 
     pub(crate) fn finish(self) {

@@ -1,4 +1,4 @@
-//! A Kafka broker (KRaft: broker and controller in one process).
+//! A Kafka cluster (KRaft: each node is broker and controller in one process), of one node or of several.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use super::ServiceError;
 use crate::install::{Installer, KafkaHome};
-use crate::process::{Daemon, Port};
+use crate::process::{Daemon, Port, Signal};
 
-/// How a broker is started.
+/// How a cluster is started.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
+    /// Topics are replicated to all of them, to three at most; a majority has to be there.
+    pub brokers: u32,
+    /// Of each broker.
     pub heap_mib: u32,
-    /// Broker settings beyond, or in place of, those that a single node needs. A later entry wins.
+    /// Broker settings beyond, or in place of, those that a node needs. A later entry wins.
     pub settings: Vec<(String, String)>,
     /// How long a start may take; on an idle machine it is 3 to 4 s, cold 10 s.
     pub ready_within: Duration,
@@ -24,6 +27,7 @@ pub struct KafkaOptions {
 impl Default for KafkaOptions {
     fn default() -> Self {
         Self {
+            brokers: 1,
             heap_mib: 512,
             settings: Vec::new(),
             ready_within: Duration::from_secs(90),
@@ -31,9 +35,15 @@ impl Default for KafkaOptions {
     }
 }
 
-/// A running (or killed) broker. Its port and its data stay the same over restarts.
+/// Running (or killed) brokers. Their ports and their data stay the same over restarts.
 #[derive(Debug)]
 pub struct Kafka {
+    brokers: Vec<Broker>,
+}
+
+/// One of a cluster.
+#[derive(Debug)]
+pub struct Broker {
     daemon: Daemon,
     home: KafkaHome,
     folder: PathBuf,
@@ -43,40 +53,91 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Installs what is missing, and starts a broker with configuration, data and log in `folder`, which is made.
+    /// Installs what is missing, and starts brokers with configuration, data and log in `folder`, which is made.
     ///
     /// # Errors
     /// When it cannot be installed, or is not ready in time (with the end of its log).
     pub fn start(folder: &Path, options: KafkaOptions) -> Result<Self, ServiceError> {
         let home = Installer::new()?.kafka()?;
-        let port = Port::reserve().map_err(ServiceError::Port)?;
-        let controller_port = Port::reserve().map_err(ServiceError::Port)?;
-        let settings = settings(
-            &folder.join("data"),
-            port.number(),
-            controller_port.number(),
-            &options,
-        );
-        prepare(&home, folder, &settings).map_err(|source| ServiceError::Prepare {
-            path: folder.into(),
-            source,
-        })?;
-        let daemon = launch(&home, folder, &options)?;
-        Ok(Self {
-            daemon,
-            home,
-            folder: folder.into(),
-            options,
-            port,
-            _controller_port: controller_port,
-        })
+        let pairs = (0..options.brokers).map(|_| Ok((Port::reserve()?, Port::reserve()?)));
+        let pairs: Vec<(Port, Port)> = pairs.collect::<io::Result<_>>().map_err(ServiceError::Port)?;
+        let voters = pairs.iter().zip(1..).map(|((_, controller), node)| {
+            format!("{node}@127.0.0.1:{}", controller.number())
+        });
+        let voters = voters.collect::<Vec<_>>().join(",");
+        let mut brokers = Vec::new();
+        for ((port, controller_port), node) in pairs.into_iter().zip(1..) {
+            let folder = folder.join(format!("broker-{node}"));
+            let ports = [port.number(), controller_port.number()];
+            let settings = settings(node, &folder.join("data"), ports, &voters, &options);
+            prepare(node, &home, &folder, &settings).map_err(|source| ServiceError::Prepare {
+                path: folder.clone(),
+                source,
+            })?;
+            brokers.push(Broker {
+                daemon: launch(&home, &folder, &options)?,
+                home: home.clone(),
+                folder,
+                options: options.clone(),
+                port,
+                _controller_port: controller_port,
+            });
+        }
+        let mut cluster = Self { brokers };
+        cluster.wait()?;
+        Ok(cluster)
     }
 
-    /// `127.0.0.1:PORT`, for `bootstrap.servers`.
+    /// `127.0.0.1:PORT,…`, for `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port.number())
+        let of_broker = |broker: &Broker| format!("127.0.0.1:{}", broker.port.number());
+        self.brokers.iter().map(of_broker).collect::<Vec<_>>().join(",")
     }
 
+    pub fn brokers(&mut self) -> &mut [Broker] {
+        &mut self.brokers
+    }
+
+    /// SIGKILL for all of them.
+    ///
+    /// # Errors
+    /// When the kernel does not let us.
+    pub fn kill9(&mut self) -> Result<(), ServiceError> {
+        self.brokers.iter_mut().try_for_each(Broker::kill9)
+    }
+
+    /// SIGTERM for all at once, as none ends well without a majority; waits until they have closed their logs.
+    ///
+    /// # Errors
+    /// When one does not end in a minute.
+    pub fn stop(&mut self) -> Result<(), ServiceError> {
+        for broker in &mut self.brokers {
+            broker.daemon.signal(Signal::Terminate)?;
+        }
+        for broker in &mut self.brokers {
+            broker.daemon.stop(Duration::from_secs(60))?;
+        }
+        Ok(())
+    }
+
+    /// Starts all again on the same ports and data; those that still run are killed first. Waits until they are ready.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn restart(&mut self) -> Result<(), ServiceError> {
+        self.kill9()?;
+        for broker in &mut self.brokers {
+            broker.launch()?;
+        }
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Result<(), ServiceError> {
+        self.brokers.iter_mut().try_for_each(Broker::wait)
+    }
+}
+
+impl Broker {
     /// The process: its log, its usage, stop and continue.
     pub fn daemon(&mut self) -> &mut Daemon {
         &mut self.daemon
@@ -90,47 +151,57 @@ impl Kafka {
         Ok(self.daemon.kill9().map(drop)?)
     }
 
-    /// SIGTERM, and waits until the broker has closed its logs.
+    /// Starts it again on the same port and data; if it still runs it is killed first. Waits until it is ready.
     ///
     /// # Errors
-    /// When it does not end in a minute.
-    pub fn stop(&mut self) -> Result<(), ServiceError> {
-        Ok(self.daemon.stop(Duration::from_secs(60)).map(drop)?)
-    }
-
-    /// Starts it again on the same port and data; one that still runs is killed first. Waits until it is ready.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
+    /// As [`Kafka::start`].
     pub fn restart(&mut self) -> Result<(), ServiceError> {
         self.kill9()?;
+        self.launch()?;
+        self.wait()
+    }
+
+    fn launch(&mut self) -> Result<(), ServiceError> {
         self.daemon = launch(&self.home, &self.folder, &self.options)?;
         Ok(())
+    }
+
+    fn wait(&mut self) -> Result<(), ServiceError> {
+        let within = self.options.ready_within;
+        Ok(self.daemon.wait_for_line("Kafka Server started", within).map(drop)?)
     }
 }
 
 /// The controller admits a broker that was killed only when the session of its former life is over: by default 9 s.
-fn settings(data: &Path, port: u16, controller_port: u16, options: &KafkaOptions) -> String {
+fn settings(
+    node: u32,
+    data: &Path,
+    [port, controller_port]: [u16; 2],
+    voters: &str,
+    options: &KafkaOptions,
+) -> String {
+    let replicas = options.brokers.min(3);
+    let in_sync = replicas.div_ceil(2);
     let mut text = format!(
         "process.roles=broker,controller\n\
-         node.id=1\n\
+         node.id={node}\n\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          controller.listener.names=CONTROLLER\n\
          inter.broker.listener.name=PLAINTEXT\n\
-         controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+         controller.quorum.voters={voters}\n\
          log.dirs={}\n\
          num.partitions=1\n\
-         default.replication.factor=1\n\
-         min.insync.replicas=1\n\
-         offsets.topic.replication.factor=1\n\
+         default.replication.factor={replicas}\n\
+         min.insync.replicas={in_sync}\n\
+         offsets.topic.replication.factor={replicas}\n\
          offsets.topic.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n\
+         transaction.state.log.replication.factor={replicas}\n\
+         transaction.state.log.min.isr={in_sync}\n\
          transaction.state.log.num.partitions=4\n\
-         share.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.min.isr=1\n\
+         share.coordinator.state.topic.replication.factor={replicas}\n\
+         share.coordinator.state.topic.min.isr={in_sync}\n\
          group.initial.rebalance.delay.ms=0\n\
          broker.session.timeout.ms=3000\n\
          broker.heartbeat.interval.ms=500\n\
@@ -144,7 +215,8 @@ fn settings(data: &Path, port: u16, controller_port: u16, options: &KafkaOptions
     text
 }
 
-fn prepare(home: &KafkaHome, folder: &Path, settings: &str) -> io::Result<()> {
+/// The installed folder was formatted for node 1.
+fn prepare(node: u32, home: &KafkaHome, folder: &Path, settings: &str) -> io::Result<()> {
     let data = folder.join("data");
     fs::create_dir_all(&data)?;
     fs::write(folder.join("server.properties"), settings)?;
@@ -152,7 +224,15 @@ fn prepare(home: &KafkaHome, folder: &Path, settings: &str) -> io::Result<()> {
         let entry = entry?;
         fs::copy(entry.path(), data.join(entry.file_name()))?;
     }
-    Ok(())
+    let names = data.join("meta.properties");
+    let text = fs::read_to_string(&names)?;
+    let lines = text.lines().map(|line| match line.split_once('=') {
+        Some(("node.id", _)) => format!("node.id={node}\n"),
+        // Base 64: another letter in front is another directory.
+        Some(("directory.id", id)) => format!("directory.id={node}{}\n", &id[1..]),
+        _ => format!("{line}\n"),
+    });
+    fs::write(&names, lines.collect::<String>())
 }
 
 fn launch(home: &KafkaHome, folder: &Path, options: &KafkaOptions) -> Result<Daemon, ServiceError> {
@@ -171,7 +251,5 @@ fn launch(home: &KafkaHome, folder: &Path, options: &KafkaOptions) -> Result<Dae
         .arg(home.class_path())
         .arg("kafka.Kafka")
         .arg(folder.join("server.properties"));
-    let mut daemon = Daemon::start("kafka", command, &folder.join("kafka.log"))?;
-    daemon.wait_for_line("Kafka Server started", options.ready_within)?;
-    Ok(daemon)
+    Ok(Daemon::start("kafka", command, &folder.join("kafka.log"))?)
 }
