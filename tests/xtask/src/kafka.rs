@@ -101,10 +101,9 @@ pub(crate) fn up(arguments: &Arguments) -> Result<()> {
 
 /// What an earlier cluster left is removed.
 fn start(place: &Place, arguments: &Arguments) -> Result<()> {
-    fs::remove_dir_all(&place.0).or_else(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })?;
+    if place.0.exists() {
+        fs::remove_dir_all(&place.0).with_context(|| format!("remove {}", place.0.display()))?;
+    }
     fs::create_dir_all(&place.0)?;
     let log = File::create(place.log())?;
     let mut holder = Command::new(std::env::current_exe()?)

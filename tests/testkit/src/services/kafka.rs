@@ -60,10 +60,13 @@ impl Kafka {
     pub fn start(folder: &Path, options: KafkaOptions) -> Result<Self, ServiceError> {
         let home = Installer::new()?.kafka()?;
         let pairs = (0..options.brokers).map(|_| Ok((Port::reserve()?, Port::reserve()?)));
-        let pairs: Vec<(Port, Port)> = pairs.collect::<io::Result<_>>().map_err(ServiceError::Port)?;
-        let voters = pairs.iter().zip(1..).map(|((_, controller), node)| {
-            format!("{node}@127.0.0.1:{}", controller.number())
-        });
+        let pairs: Vec<(Port, Port)> = pairs
+            .collect::<io::Result<_>>()
+            .map_err(ServiceError::Port)?;
+        let voters = pairs
+            .iter()
+            .zip(1..)
+            .map(|((_, controller), node)| format!("{node}@127.0.0.1:{}", controller.number()));
         let voters = voters.collect::<Vec<_>>().join(",");
         let mut brokers = Vec::new();
         for ((port, controller_port), node) in pairs.into_iter().zip(1..) {
@@ -91,7 +94,11 @@ impl Kafka {
     /// `127.0.0.1:PORT,…`, for `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
         let of_broker = |broker: &Broker| format!("127.0.0.1:{}", broker.port.number());
-        self.brokers.iter().map(of_broker).collect::<Vec<_>>().join(",")
+        self.brokers
+            .iter()
+            .map(of_broker)
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     pub fn brokers(&mut self) -> &mut [Broker] {
@@ -168,7 +175,10 @@ impl Broker {
 
     fn wait(&mut self) -> Result<(), ServiceError> {
         let within = self.options.ready_within;
-        Ok(self.daemon.wait_for_line("Kafka Server started", within).map(drop)?)
+        Ok(self
+            .daemon
+            .wait_for_line("Kafka Server started", within)
+            .map(drop)?)
     }
 }
 
