@@ -166,7 +166,7 @@ export class Card {
 function missingOf(answer) {
 	if (answer === null) return [];
 	const missing = [];
-	if (answer.complete_until < answer.until) missing.push(`Nothing yet after ${moment(answer.complete_until / 1e6)}: look at a shorter span`);
+	if (answer.complete_until < answer.until) missing.push(`Complete until ${moment(answer.complete_until / 1e6)} only`);
 	if (answer.building) missing.push("The tier is still being built: windows may be missing");
 	if (answer.damaged_blocks > 0) missing.push(`${counted(answer.damaged_blocks, "damaged block")} left out`);
 	if (answer.unread_files > 0) missing.push(`${counted(answer.unread_files, "file")} of the tier cannot be read`);

@@ -19,15 +19,19 @@ pub struct Offers {
 }
 
 impl Offers {
-    /// Where anything that is held begins; `None` of nothing.
+    /// Where anything that is held begins, `None` of nothing: somewhere in its window, which may have begun long before.
     pub fn oldest(&self) -> Option<i64> {
-        let begins = self.tiers.iter().filter_map(|tier| tier.begin);
-        begins.chain(self.raw.begin).min()
+        let end = |tier: &TierOffer| Some(tier.begin?.saturating_add(tier.resolution.nanos()));
+        let ends = self.tiers.iter().filter_map(end);
+        ends.chain(self.raw.begin).min()
     }
 
     /// Whether raw records reach back to `needed`. The window that the oldest of them is in begins before it, and has no
     /// more than they.
     pub fn has_raw(&self, needed: i64) -> bool {
+        if self.raw.is_whole {
+            return self.raw.begin.is_some();
+        }
         let finest = self.tiers.first().map_or(0, |tier| tier.resolution.nanos());
         let begin = self.raw.begin;
         begin.is_some_and(|begin| begin.saturating_sub(finest) <= needed)
@@ -38,6 +42,8 @@ impl Offers {
 pub struct RawOffer {
     /// The oldest event time held, ns UTC.
     pub begin: Option<i64>,
+    /// Nothing has left the buffer: before the oldest there was nothing.
+    pub is_whole: bool,
     /// When the newest block was committed, ns UTC.
     pub committed: i64,
     /// Of all blocks in the span, about.
@@ -152,6 +158,9 @@ pub fn choose(
             width: wanted.filter(|_| offers.is_measured).map(|it| width(it, 1)),
             why: "asked for by name".into(),
         }),
+        TierAsk::Tier(asked) if !offers.is_measured => Err(QueryError::Bad(format!(
+            "tier `{asked}`: tiers have numbers of telemetry only, and not those that SAL adds; ask for `raw`"
+        ))),
         TierAsk::Tier(asked) => {
             let found = offers
                 .tiers
@@ -243,6 +252,7 @@ mod tests {
         Offers {
             raw: RawOffer {
                 begin: Some(NOW - 7 * DAY),
+                is_whole: false,
                 committed: NOW,
                 bytes: raw_bytes,
                 bytes_max: 1000,
@@ -315,5 +325,28 @@ mod tests {
         };
         let choice = choose(&TierAsk::Auto, &texts, times, Some(10)).unwrap();
         assert_eq!((choice.from, choice.width), (From::Raw, None));
+        let refused = choose(&TierAsk::parse("10s"), &texts, times, None);
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .contains("numbers of telemetry only")
+        );
+    }
+
+    /// A window of 5 min begins before what it has: finer ones that begin later are not poorer.
+    #[test]
+    fn a_coarse_window_does_not_reach_further() {
+        let mut offers = offers(100);
+        let begun = NOW - 4 * MINUTE;
+        offers.raw.begin = Some(begun);
+        offers.raw.is_whole = true;
+        offers.tiers[0].begin = Some(begun - 3 * SECOND);
+        offers.tiers[1].begin = Some(NOW - 5 * MINUTE);
+        for (points, expected) in [(Some(100_000), "raw"), (None, "raw"), (Some(100), "10s")] {
+            let times = (NOW - HOUR, NOW);
+            let choice = choose(&TierAsk::Auto, &offers, times, points).unwrap();
+            assert_eq!(choice.from.to_string(), expected, "{choice:?}");
+        }
     }
 }

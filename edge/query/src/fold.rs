@@ -49,10 +49,10 @@ impl Windows {
         &self.summaries[window * self.width..][..self.width]
     }
 
-    pub(crate) fn drop_before(&mut self, start: i64) {
-        let first = self.starts.partition_point(|it| *it < start);
-        self.starts.drain(..first);
-        self.summaries.drain(..first * self.width);
+    pub(crate) fn drop_from(&mut self, start: i64) {
+        let kept = self.starts.partition_point(|it| *it < start);
+        self.starts.truncate(kept);
+        self.summaries.truncate(kept * self.width);
     }
 
     fn push(&mut self, start: i64, row: &[Summary]) {
@@ -104,13 +104,20 @@ impl Windows {
         }
     }
 
-    /// Windows of `width` ns, each of several: on the grid that begins at 1970.
+    /// Windows of `nanos`, each of several: on the grid that begins at 1970.
     pub(crate) fn coarsened(self, nanos: i64) -> Self {
+        self.coarsened_until(nanos, i64::MAX)
+    }
+
+    /// As [`Self::coarsened`]; those that end after `until` stay as they are.
+    pub(crate) fn coarsened_until(self, nanos: i64, until: i64) -> Self {
         let mut coarse = Self::new(self.width);
         for (window, start) in self.starts.iter().enumerate() {
             let group = begin_of(*start, nanos);
             let row = self.row(window);
-            if coarse.starts.last() == Some(&group) {
+            if until < group.saturating_add(nanos) {
+                coarse.push(*start, row);
+            } else if coarse.starts.last() == Some(&group) {
                 let begin = coarse.summaries.len() - self.width;
                 merge(&mut coarse.summaries[begin..], row);
             } else {

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use efd_shared_avro::RecordSchema;
 use efd_shared_model::TopicKind;
 use efd_shared_stats::{Resolution, Summary};
+use efd_shared_store::Position;
 use efd_shared_tiers::{Statistic, Statistics, is_measured};
 
 use crate::answer::{Answer, AnswerColumn, Part};
@@ -88,6 +89,11 @@ impl Library {
         let lane = topic.lane();
         let mut raw = RawOffer {
             begin: None,
+            is_whole: self
+                .reader
+                .lanes()
+                .iter()
+                .all(|name| !name.is_of(lane) || self.reader.floor(name) <= Position::FIRST),
             committed: i64::MIN,
             bytes: 0,
             bytes_max: self.holdings.limits.raw_bytes,

@@ -19,6 +19,7 @@ use crate::ask::Column;
 use crate::error::QueryError;
 use crate::fold::{ByInstance, Windows};
 use crate::library::Budget;
+use crate::windows::reach_back;
 
 /// The tiers of the buffer, as their files are found.
 #[derive(Debug)]
@@ -152,8 +153,11 @@ impl Shelf {
         for path in self.files_in(ask.resolution, ask.times) {
             budget.check()?;
             if let Some(width) = ask.width {
-                for windows in all.windows.values_mut() {
-                    *windows = std::mem::take(windows).coarsened(width);
+                for (instance, windows) in &mut all.windows {
+                    // What may be made of raw records anew stays apart.
+                    let end = all.ends.get(instance).copied().unwrap_or(i64::MAX);
+                    let until = end.saturating_sub(reach_back(ask.resolution.nanos()));
+                    *windows = std::mem::take(windows).coarsened_until(width, until);
                 }
             }
             if ask.memory_max < all.windows.values().map(Windows::bytes).sum() {

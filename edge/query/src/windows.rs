@@ -28,6 +28,11 @@ const LAG: i64 = 2;
 /// Of the end of an instance's windows behind the newest of them all, ns: it goes on, with a clock that is wrong or seldom.
 const BEHIND: i64 = 120_000_000_000;
 
+/// How far before the newest window of a tier raw records may take its place, ns.
+pub(crate) fn reach_back(nanos: i64) -> i64 {
+    BEHIND.max(LAG.saturating_mul(nanos))
+}
+
 /// From where on windows may still be open, or wait to be committed. `committed`: when the newest block was; a clock that
 /// is ahead says nothing of the others. `None` where there are none yet.
 fn not_yet(ends: &BTreeMap<Option<i32>, i64>, nanos: i64, committed: i64) -> Option<i64> {
@@ -105,19 +110,18 @@ impl Library {
                 false => Ok(ControlFlow::Continue(())),
             }
         })?;
-        for (instance, mut tail) in folding.finish() {
-            if let Some(end) = ends.get(&instance) {
-                tail.drop_before(*end);
-            }
-            let Some(begin) = tail.starts.first().copied() else {
-                continue;
-            };
-            found.raw_since = Some(found.raw_since.map_or(begin, |known| known.min(begin)));
+        // A tier may have windows of these in part: what it had when the edge was stopped.
+        for windows in found.windows.values_mut() {
+            windows.drop_from(first);
+        }
+        for (instance, tail) in folding.finish() {
+            found.raw_since = Some(first);
             let of_instance = found.windows.entry(instance);
             of_instance
                 .or_insert_with(|| Windows::new(ask.columns.len()))
                 .append(tail);
         }
+        found.windows.retain(|_, windows| windows.len() > 0);
         Ok(found)
     }
 }

@@ -541,6 +541,42 @@ fn a_topic_that_fell_silent_is_not_counted_twice() {
     assert_eq!(answer.complete_until, times.1);
 }
 
+/// An edge that is stopped within a window has a part of it in the tier; the answer has all of it. And the first window of
+/// all is there, though the tier has it not yet.
+#[test]
+fn a_stop_within_a_window_takes_nothing_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(folder.path(), 10);
+    let mut reader = world.store.reader();
+    let open = || Engine::open(folder.path(), &tiers(), &Disk::default()).unwrap();
+    let mut engine = open();
+    let minute = |world: &World, points| {
+        let times = (BEGIN, BEGIN + 400 * SECOND);
+        let mut library = world.library(folder.path(), Limits::default());
+        let asked = SeriesAsk {
+            tier: TierAsk::parse("1min"),
+            points,
+            ..ask(times, &["position"])
+        };
+        let answer = library.series(&asked, &Free).unwrap();
+        let width = if points.is_some() { 300 } else { 60 };
+        check_windows(&answer, &world.elevation, times, width * SECOND)
+    };
+    let mut checked = 0;
+    for number in 0..700 {
+        world.block_with(false);
+        while engine.step(&mut reader, &clock(world.now)).unwrap() {}
+        if number % 90 == 40 {
+            engine.stop(&mut reader, &clock(world.now)).unwrap();
+            engine = open();
+        }
+        if number % 30 == 20 {
+            checked += minute(&world, None) + minute(&world, Some(2));
+        }
+    }
+    assert!(checked > 500, "{checked}");
+}
+
 /// One instance is busy, the other sends now and then, a third has a clock a day ahead: nobody's newest is left out.
 #[test]
 fn the_newest_of_every_instance_is_there() {
