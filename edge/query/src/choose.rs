@@ -194,8 +194,8 @@ fn of_tier(tier: &TierOffer, wanted: Option<i64>, why: String) -> Choice {
     }
 }
 
-/// The coarsest tier that is whole, fine enough and reaches back; else raw records, if they reach back and are not too many; else
-/// the finest tier that does; else what reaches back farthest.
+/// The coarsest tier that is whole, fine enough and reaches back; else raw records, if they reach back and are not too
+/// many; else the finest tier that does; else what reaches back farthest.
 fn auto(offers: &Offers, from: i64, wanted: Option<i64>) -> Choice {
     let raw = |why: String| Choice {
         from: From::Raw,

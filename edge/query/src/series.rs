@@ -86,6 +86,23 @@ impl Library {
             field.is_some_and(|field| is_measured(&topic.schema, field))
         };
         let is_measured = topic.kind == TopicKind::Telemetry && columns.iter().all(is_measured);
+        let tiers = self
+            .shelf
+            .reaches(&topic.name)
+            .into_iter()
+            .map(|reach| TierOffer {
+                resolution: reach.resolution,
+                begin: reach.begin.map(|begin| begin.0),
+                is_building: self.holdings.activity.is_building(reach.resolution),
+            });
+        Offers {
+            tiers: tiers.collect(),
+            raw: self.raw_offer(topic, (from, until)),
+            is_measured,
+        }
+    }
+
+    pub(crate) fn raw_offer(&self, topic: &Topic, (from, until): (i64, i64)) -> RawOffer {
         let lane = topic.lane();
         let mut raw = RawOffer {
             begin: None,
@@ -120,20 +137,7 @@ impl Library {
             let share = (common as f64 / length as f64).min(1.0);
             raw.bytes += (bytes as f64 * share).ceil() as u64;
         }
-        let tiers = self
-            .shelf
-            .reaches(&topic.name)
-            .into_iter()
-            .map(|reach| TierOffer {
-                resolution: reach.resolution,
-                begin: reach.begin.map(|begin| begin.0),
-                is_building: self.holdings.activity.is_building(reach.resolution),
-            });
-        Offers {
-            raw,
-            tiers: tiers.collect(),
-            is_measured,
-        }
+        raw
     }
 
     fn out_of_raw(

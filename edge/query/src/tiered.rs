@@ -229,14 +229,10 @@ impl Shelf {
 
     /// Topics that a tier has, or any of them.
     pub(crate) fn topics(&mut self, resolution: Option<Resolution>) -> BTreeSet<Arc<str>> {
-        let tiers = self.tiers.clone();
-        let tiers = tiers.iter().map(|tier| tier.resolution);
-        let tiers = tiers.filter(|it| resolution.is_none_or(|wanted| wanted == *it));
-        let index = self.index();
-        let of_tiers = tiers.flat_map(|tier| index.get(&tier).into_iter().flatten());
-        of_tiers
-            .flat_map(|file| file.topics.iter().cloned())
-            .collect()
+        let index = self.index().iter();
+        let wanted = index.filter(|(tier, _)| resolution.is_none_or(|wanted| wanted == **tier));
+        let files = wanted.flat_map(|(_, files)| files);
+        files.flat_map(|file| file.topics.iter().cloned()).collect()
     }
 
     /// Of the newest file that has it, in any tier, coarsest first: instances and the schema.
@@ -287,10 +283,13 @@ impl Shelf {
                 };
                 let topics = series.into_iter().map(|series| {
                     let topic: Arc<str> = series.key.topic.into();
-                    if !self.names.contains(&topic) {
-                        self.names.insert(Arc::clone(&topic));
+                    match self.names.get(&topic) {
+                        Some(known) => Arc::clone(known),
+                        None => {
+                            self.names.insert(Arc::clone(&topic));
+                            topic
+                        }
                     }
-                    self.names.get(&topic).cloned().unwrap_or(topic)
                 });
                 all.push(FileTopics {
                     topics: topics.collect(),

@@ -79,11 +79,11 @@ impl Library {
         if until <= first {
             return Ok(found);
         }
-        let offers = self.offers(topic, ask.columns, (first, until));
-        if offers.raw.bytes == 0 {
+        let raw = self.raw_offer(topic, (first, until));
+        if raw.bytes == 0 {
             return Ok(found);
         }
-        if offers.raw.bytes_max < offers.raw.bytes {
+        if raw.bytes_max < raw.bytes {
             // They are those of its neighbours too: of a topic that came to an end nothing is missing.
             let alive = self.holdings.activity.of(&topic.name);
             let is_over = alive.is_some_and(|it| it.newest.is_none_or(|newest| newest.0 < first));
