@@ -30,14 +30,23 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit, Box<dyn std::error:
     let load = || load(&path, &set);
     let exit = match command {
         Command::Run {
+            roles,
             #[cfg(feature = "sabotage")]
             sabotage,
         } => {
             let _logs = logs::init(log, log_level.as_deref())?;
             #[cfg(feature = "sabotage")]
             let sabotage = crate::sabotage::Sabotage::parse(&sabotage)?;
+            let mut config = load()?;
+            if !roles.is_empty() {
+                config.roles = roles.into_iter().collect();
+            }
+            let faults = config.faults();
+            if !faults.is_empty() {
+                return Err(anyhow::anyhow!("{}", faults.join("; ")).into());
+            }
             run::run(
-                &load()?,
+                &config,
                 #[cfg(feature = "sabotage")]
                 sabotage,
             )
@@ -137,7 +146,7 @@ fn check(config: &Config) -> Result<Exit> {
         }),
     );
     part("log", writable(&config.path));
-    if config.lake.enabled {
+    if config.has_lake() {
         part("lake", writable(&config.lake_path()));
     }
     if config.has_feed() {

@@ -1,8 +1,9 @@
 //! The configuration of a centre. Every default is stated in `central/daemon/central.toml`, which a test reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use efd_central_feed::{Properties, RegistryAddress};
 use efd_shared_daemon::http::HttpConfig;
@@ -20,6 +21,12 @@ pub(crate) struct Config {
     /// The log and all state.
     #[serde(default = "default_state_folder")]
     pub(crate) path: PathBuf,
+    /// This process among those that share a log; absent: the certificate's name.
+    #[serde(default)]
+    pub(crate) name: Option<CentralName>,
+    /// What this process does.
+    #[serde(default = "Role::all")]
+    pub(crate) roles: BTreeSet<Role>,
     #[serde(default)]
     pub(crate) log: Log,
     #[serde(default)]
@@ -38,21 +45,65 @@ fn default_state_folder() -> PathBuf {
     PathBuf::from("/var/lib/efd-central")
 }
 
+/// A part of a centre. With the log on a cluster, processes may share them out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    /// Takes edges.
+    Ingest,
+    Feed,
+    Lake,
+}
+
+impl Role {
+    fn all() -> BTreeSet<Self> {
+        [Self::Ingest, Self::Feed, Self::Lake].into()
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ingest" => Ok(Self::Ingest),
+            "feed" => Ok(Self::Feed),
+            "lake" => Ok(Self::Lake),
+            _ => Err(format!("`{text}` is not a role: ingest, feed or lake")),
+        }
+    }
+}
+
+/// Where the log of blocks is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogStore {
+    /// On this machine's disk, for one process.
+    Embedded,
+    /// On the cluster, for any number of processes.
+    Kafka,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Log {
-    /// Blocks that every consumer has taken are removed when they are older.
+    pub(crate) store: LogStore,
+    /// Blocks that every consumer has taken are removed when they are older; on a cluster, whether taken or not.
     pub(crate) retain: Span,
+    /// Of the embedded log.
     pub(crate) segment_bytes_max: ByteSize,
     pub(crate) segment_age_max: Span,
+    /// Of the log on a cluster: what its topics' names begin with.
+    pub(crate) topic_prefix: String,
 }
 
 impl Default for Log {
     fn default() -> Self {
         Self {
+            store: LogStore::Embedded,
             retain: Span::from_days(7),
             segment_bytes_max: ByteSize::from_mib(256),
             segment_age_max: Span::from_secs(3600),
+            topic_prefix: "efd.".into(),
         }
     }
 }
@@ -129,7 +180,11 @@ impl Config {
     }
 
     pub(crate) fn has_feed(&self) -> bool {
-        !self.feed.brokers.is_empty()
+        self.roles.contains(&Role::Feed) && !self.feed.brokers.is_empty()
+    }
+
+    pub(crate) fn has_lake(&self) -> bool {
+        self.roles.contains(&Role::Lake) && self.lake.enabled
     }
 
     /// What no type can refuse. One line per fault.
@@ -137,6 +192,28 @@ impl Config {
         let mut faults = Vec::new();
         let mut refuse = |bad: bool, text: String| bad.then(|| faults.push(text));
         let feed = &self.feed;
+        let is_embedded = self.log.store == LogStore::Embedded;
+        refuse(
+            self.roles.is_empty(),
+            "roles is empty: ingest, feed and lake can be had".into(),
+        );
+        refuse(
+            is_embedded && !self.roles.contains(&Role::Ingest),
+            "roles has no ingest, and log.store is \"embedded\": nobody else can fill that log".into(),
+        );
+        refuse(
+            !is_embedded && feed.brokers.is_empty(),
+            "log.store is \"kafka\" and no brokers are set".into(),
+        );
+        let prefix = &self.log.topic_prefix;
+        refuse(
+            prefix.is_empty()
+                || prefix.len() > 64
+                || !prefix
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)),
+            format!("log.topic_prefix = \"{prefix}\": 1 to 64 letters, digits, `.`, `_`, `-`"),
+        );
         refuse(
             self.has_feed() && feed.registry.is_empty(),
             "feed.brokers is set and feed.registry is not: public topics need a schema registry"

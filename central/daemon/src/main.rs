@@ -12,6 +12,7 @@ mod config;
 mod connection;
 mod fleet;
 mod ingest;
+mod log;
 mod meters;
 mod roles;
 mod run;
@@ -52,6 +53,9 @@ struct Arguments {
 enum Command {
     /// Ingest, log, feed and lake; until SIGTERM, which drains and commits.
     Run {
+        /// What this process does, in place of the configuration's `roles`: ingest, feed, lake.
+        #[arg(long, value_delimiter = ',')]
+        roles: Vec<config::Role>,
         /// Faults for tests: `ack-early`, `no-dedup`.
         #[cfg(feature = "sabotage")]
         #[arg(long = "sabotage")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use efd_central_feed::StatusReader as FeedStatus;
-use efd_central_log::EmbeddedLog;
+use efd_central_log::BlockLog;
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::identity::Credentials;
 use prometheus_client::collector::Collector;
@@ -21,7 +21,7 @@ use crate::roles::LakeStatus;
 pub(crate) struct Meters {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) appender: Appender,
-    pub(crate) log: Arc<EmbeddedLog>,
+    pub(crate) log: Arc<dyn BlockLog>,
     pub(crate) lake: Option<LakeStatus>,
     pub(crate) feed: Option<FeedStatus>,
     pub(crate) credentials: Arc<Credentials>,

@@ -1,5 +1,6 @@
 //! The consumers of the log, a thread each, and what keeps the log in order.
 
+use std::path::PathBuf;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use efd_central_feed::{Feed, Stop as FeedStop};
-use efd_central_lake::{Counters, Lake, Options};
-use efd_central_log::{BlockLog, EmbeddedLog, Progress};
+use efd_central_feed::{Feed, State as FeedState, Stop as FeedStop};
+use efd_central_lake::{Counters, Course, Lake, LakeError, Options};
+use efd_central_log::{BlockLog, Lease, Progress, SeatNumber};
 use efd_shared_daemon::http::Readiness;
 use serde_json::{Value as Json, json};
 
@@ -23,6 +24,8 @@ mod tests;
 enum State {
     #[default]
     Starting,
+    /// Another process writes the lake; this one takes over when it must.
+    StandingBy,
     Running,
     /// It was asked to, and has committed everything.
     Stopped,
@@ -34,6 +37,7 @@ impl State {
     fn as_str(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::StandingBy => "standing_by",
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::Failed(_) => "failed",
@@ -52,7 +56,7 @@ struct LakeNow {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LakeStatus {
     now: Arc<Mutex<LakeNow>>,
-    log: Arc<Mutex<Option<Arc<EmbeddedLog>>>>,
+    log: Arc<Mutex<Option<Arc<dyn BlockLog>>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,7 +75,10 @@ impl LakeStatus {
     }
 
     /// Blocks of the log that no commit covers.
-    fn behind(&self, progress: &Progress) -> u64 {
+    fn behind(&self, state: &State, progress: &Progress) -> u64 {
+        if *state == State::StandingBy {
+            return 0;
+        }
         let Some(log) = lock(&self.log).clone() else {
             return 0;
         };
@@ -91,10 +98,10 @@ impl LakeStatus {
         } = lock(&self.now).clone();
         let reason = match &state {
             State::Failed(reason) => Some(reason),
-            State::Starting | State::Running | State::Stopped => None,
+            State::Starting | State::StandingBy | State::Running | State::Stopped => None,
         };
         json!({
-            "state": state.as_str(), "reason": reason, "behind_blocks": self.behind(&progress),
+            "state": state.as_str(), "reason": reason, "behind_blocks": self.behind(&state, &progress),
             "blocks": counters.blocks, "records": counters.records, "duplicate_blocks": counters.duplicate_blocks,
             "rejected_records": counters.rejected_records, "rejected_blocks": counters.rejected_blocks,
             "commits": counters.commits, "files_added": counters.files_added, "rows_written": counters.rows_written,
@@ -109,29 +116,58 @@ impl LakeStatus {
 
 #[derive(Debug)]
 pub(crate) struct LakeRole {
-    lake: Lake,
+    root: PathBuf,
+    options: Options,
+    turn: LakeTurn,
     status: LakeStatus,
 }
 
+/// Who writes a lake.
+#[derive(Debug)]
+enum LakeTurn {
+    /// This process, and no other.
+    Alone(Box<Lake>),
+    /// Whoever has the seat.
+    Shared(Lease),
+}
+
 impl LakeRole {
-    pub(crate) fn open(config: &Config) -> Result<Self> {
+    /// `lease`: of processes that take turns.
+    pub(crate) fn open(config: &Config, lease: Option<Lease>) -> Result<Self> {
         let root = config.lake_path();
         let options = Options {
             commit_after: config.lake.commit_every.duration(),
             memory_bytes: config.lake.memory_max.as_usize(),
             ..Options::default()
         };
-        let (lake, progress) = Lake::open(root.clone(), options)
-            .with_context(|| format!("open the lake {}", root.display()))?;
         let status = LakeStatus::default();
-        // Until the first commit of this start, what the last one has.
-        lock(&status.now).progress = progress;
-        Ok(Self { lake, status })
+        let turn = if let Some(lease) = lease {
+            LakeTurn::Shared(lease)
+        } else {
+            let (lake, progress) = Lake::open(root.clone(), options.clone())
+                .with_context(|| format!("open the lake {}", root.display()))?;
+            // Until the first commit of this start, what the last one has.
+            lock(&status.now).progress = progress;
+            LakeTurn::Alone(Box::new(lake))
+        };
+        Ok(Self {
+            root,
+            options,
+            turn,
+            status,
+        })
     }
 
     pub(crate) fn status(&self) -> LakeStatus {
         self.status.clone()
     }
+}
+
+/// The feed, and whether this process is alone with it.
+#[derive(Debug)]
+pub(crate) struct FeedRole {
+    pub(crate) feed: Feed,
+    pub(crate) lease: Option<Lease>,
 }
 
 /// The running consumers.
@@ -145,15 +181,19 @@ pub(crate) struct Roles {
     stop_keeper: Arc<AtomicBool>,
 }
 
+/// A role has one.
+const SEAT: SeatNumber = SeatNumber(0);
+/// How soon a stop is noticed by who waits for a seat.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 const RETAIN_TURNS: u32 = 30;
 
 impl Roles {
     /// A consumer that ends by itself makes `readiness` say so; the others go on.
     pub(crate) fn start(
-        log: Arc<EmbeddedLog>,
+        log: Arc<dyn BlockLog>,
         lake: Option<LakeRole>,
-        feed: Option<Feed>,
+        feed: Option<FeedRole>,
         retain: Duration,
         readiness: &Readiness,
     ) -> Result<Self> {
@@ -165,15 +205,23 @@ impl Roles {
         let mut consumers = Vec::new();
         if let Some(status) = lake.as_ref().map(LakeRole::status) {
             *lock(&status.log) = Some(Arc::clone(&log));
+            let settled = move || {
+                let now = lock(&status.now);
+                (now.state != State::StandingBy).then(|| now.progress.clone())
+            };
             consumers.push(Consumer {
                 name: "lake",
-                settled: Box::new(move || lock(&status.now).progress.clone()),
+                settled: Box::new(settled),
             });
         }
-        if let Some(status) = feed.as_ref().map(Feed::status) {
+        if let Some(status) = feed.as_ref().map(|role| role.feed.status()) {
+            let settled = move || {
+                let is_here = status.read().state != FeedState::StandingBy;
+                is_here.then(|| status.settled())
+            };
             consumers.push(Consumer {
                 name: "feed",
-                settled: Box::new(move || status.settled()),
+                settled: Box::new(settled),
             });
         }
         let lake = lake.map(|role| {
@@ -188,20 +236,20 @@ impl Roles {
                 watched("lake", failed, || run_lake(role, log, &stop))
             })
         });
-        let feed = feed.map(|feed| {
+        let feed = feed.map(|role| {
             let (log, stop, readiness) = (Arc::clone(&log), stop_feed.clone(), readiness.clone());
-            let status = feed.status();
+            let status = role.feed.status();
             let failed = move |reason: String| {
                 readiness.waits("feed", format!("its thread ended: {reason}"));
                 status.fail(&reason);
             };
             spawn("feed", move || {
-                watched("feed", failed, || Ok(feed.run(log, &stop)?))
+                watched("feed", failed, || run_feed(role, log, &stop))
             })
         });
         let keeper = {
             let stop = Arc::clone(&stop_keeper);
-            spawn("keeper", move || keep(&log, &consumers, retain, &stop))?
+            spawn("keeper", move || keep(&*log, &consumers, retain, &stop))?
         };
         Ok(Self {
             lake: lake.transpose()?,
@@ -274,12 +322,76 @@ fn watched(
     })
 }
 
-fn run_lake(role: LakeRole, log: Arc<EmbeddedLog>, stop: &AtomicBool) -> Result<()> {
-    let LakeRole { lake, status } = role;
+fn run_feed(role: FeedRole, log: Arc<dyn BlockLog>, stop: &FeedStop) -> Result<()> {
+    let FeedRole { mut feed, lease } = role;
+    let Some(lease) = lease else {
+        return Ok(feed.run(log, stop)?);
+    };
+    while !stop.is_set() {
+        if let Some(seat) = lease.take(SEAT, LOOK_EVERY) {
+            feed.run_in(&seat, &log, stop)?;
+        }
+    }
+    Ok(())
+}
+
+fn run_lake(role: LakeRole, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result<()> {
+    let LakeRole {
+        root,
+        options,
+        turn,
+        status,
+    } = role;
+    let is_stopped = || stop.load(Ordering::Acquire);
+    match turn {
+        LakeTurn::Alone(lake) => {
+            let course = || if is_stopped() { Course::Drain } else { Course::On };
+            follow(*lake, log, &course, &status)?;
+        }
+        LakeTurn::Shared(lease) => {
+            status.set(State::StandingBy);
+            while !is_stopped() {
+                let Some(seat) = lease.take(SEAT, LOOK_EVERY) else {
+                    continue;
+                };
+                let tenure = seat.tenure();
+                let course = || match (tenure.is_over(), is_stopped()) {
+                    (true, _) => Course::Leave,
+                    (false, true) => Course::Drain,
+                    (false, false) => Course::On,
+                };
+                match Lake::open(root.clone(), options.clone()) {
+                    Ok((lake, progress)) => {
+                        lock(&status.now).progress = progress;
+                        follow(lake, Arc::clone(&log), &course, &status)?;
+                        status.set(State::StandingBy);
+                    }
+                    // The one before us is on its way out: its seat is gone, its lock not yet.
+                    Err(error @ LakeError::Locked { .. }) => {
+                        tracing::warn!(%error, "The lake is to be taken over");
+                        std::thread::sleep(LOOK_EVERY);
+                    }
+                    Err(error) => {
+                        return Err(error)
+                            .with_context(|| format!("open the lake {}", root.display()));
+                    }
+                }
+            }
+        }
+    }
+    status.set(State::Stopped);
+    Ok(())
+}
+
+fn follow(
+    lake: Lake,
+    log: Arc<dyn BlockLog>,
+    course: &dyn Fn() -> Course,
+    status: &LakeStatus,
+) -> Result<()> {
     status.report(&lake);
     status.set(State::Running);
-    efd_central_lake::run(lake, log, stop, |lake| status.report(lake))?;
-    status.set(State::Stopped);
+    efd_central_lake::run(lake, log, course, |lake| status.report(lake))?;
     Ok(())
 }
 
@@ -287,11 +399,12 @@ fn run_lake(role: LakeRole, log: Arc<EmbeddedLog>, stop: &AtomicBool) -> Result<
 /// died: what it has not taken is nowhere else.
 struct Consumer {
     name: &'static str,
-    settled: Box<dyn Fn() -> Progress + Send>,
+    /// `None` where another process runs it.
+    settled: Box<dyn Fn() -> Option<Progress> + Send>,
 }
 
 /// What the log can do between appends, and its retention.
-fn keep(log: &EmbeddedLog, consumers: &[Consumer], retain: Duration, stop: &AtomicBool) {
+fn keep(log: &dyn BlockLog, consumers: &[Consumer], retain: Duration, stop: &AtomicBool) {
     let mut turns = 0;
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(KEEP_EVERY);
@@ -303,12 +416,16 @@ fn keep(log: &EmbeddedLog, consumers: &[Consumer], retain: Duration, stop: &Atom
     }
 }
 
-fn forget_old(log: &EmbeddedLog, consumers: &[Consumer], retain: Duration) {
+fn forget_old(log: &dyn BlockLog, consumers: &[Consumer], retain: Duration) {
     let settled: Vec<(&str, Progress)> = consumers
         .iter()
-        .map(|consumer| (consumer.name, (consumer.settled)()))
+        .filter_map(|consumer| Some((consumer.name, (consumer.settled)()?)))
         .collect();
     match log.retain(retain, &settled) {
+        Ok(retained) if !retained.endangered.is_empty() => tracing::error!(
+            endangered = ?retained.endangered,
+            "Consumers are so far behind that the log's retention will pass them: after that their edges are asked again"
+        ),
         Ok(retained) if retained.held_back > 0 => tracing::warn!(
             segments = retained.held_back, consumers = ?retained.held_back_by,
             "The log keeps old segments that consumers have not taken"

@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use efd_central_feed::{Feed, FeedOptions, TopicFormat, TopicSettings};
-use efd_central_log::{BlockLog, EmbeddedLog};
-use efd_shared_daemon::clock::{Notifier, utc_now};
+use efd_central_log::BlockLog;
+use efd_shared_daemon::clock::Notifier;
 use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
 use efd_shared_daemon::identity::{CENTRAL, CertificateFiles, CertificateMetrics, Credentials};
 use efd_shared_daemon::shutdown::Stop;
-use efd_shared_store::Options;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::appender::Appender;
-use crate::config::{Config, HTTP_PORT};
+use crate::config::{Config, HTTP_PORT, Role};
 use crate::connection::Shared;
 use crate::fleet::Fleet;
 use crate::ingest;
+use crate::log::Place;
 use crate::meters::Meters;
-use crate::roles::{LakeRole, Roles};
+use crate::roles::{FeedRole, LakeRole, Roles};
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(30);
 const LOOK_FOR_LOSSES: Duration = Duration::from_secs(1);
@@ -74,25 +74,20 @@ pub(crate) fn run(
     stop.listen().context("listen for signals")?;
     let readiness = Readiness::waiting_for(&["log"]);
     let server = runtime.block_on(HttpServer::bind(&http))?;
-    let endpoint = ingest::bind(config.listen, credentials.server_config()?)?;
-
-    let options = Options {
-        segment_bytes_max: config.log.segment_bytes_max.bytes(),
-        segment_age_max: config.log.segment_age_max.duration(),
-        ..Options::default()
+    let endpoint = if config.roles.contains(&Role::Ingest) {
+        Some(ingest::bind(config.listen, credentials.server_config()?)?)
+    } else {
+        None
     };
-    let (log, recovery) = EmbeddedLog::open(config.path.join("log"), options, utc_now)?;
-    if !recovery.is_clean() {
-        tracing::error!(?recovery, "The log was damaged");
-    }
-    let log = Arc::new(log);
-    let dyn_log: Arc<dyn BlockLog> = Arc::clone(&log) as Arc<dyn BlockLog>;
-    let appender = Appender::start(Arc::clone(&dyn_log), stop.clone())?;
-    let (losses_in, losses) = watch::channel(dyn_log.losses());
+
+    let place = Place::of(config, &credentials)?;
+    let log = place.open_log(config)?;
+    let appender = Appender::start(Arc::clone(&log), stop.clone())?;
+    let (losses_in, losses) = watch::channel(log.losses());
     let fleet = Arc::new(Fleet::default());
 
-    let lake = if config.lake.enabled {
-        Some(LakeRole::open(config)?)
+    let lake = if config.has_lake() {
+        Some(LakeRole::open(config, place.lease("lake")?)?)
     } else {
         None
     };
@@ -111,13 +106,23 @@ pub(crate) fn run(
             .no_dedup
             .then_some(efd_central_feed::Sabotage::NoDedup);
     }
-    let feed = feed_options.map(Feed::open).transpose()?;
+    let feed = if let Some(options) = feed_options {
+        let lease = place.lease("feed")?;
+        let feed = if lease.is_some() {
+            Feed::standing_by(options)?
+        } else {
+            Feed::open(options)?
+        };
+        Some(FeedRole { feed, lease })
+    } else {
+        None
+    };
     let meters = Meters {
         fleet: Arc::clone(&fleet),
         appender: appender.clone(),
         log: Arc::clone(&log),
         lake: lake.as_ref().map(LakeRole::status),
-        feed: feed.as_ref().map(Feed::status),
+        feed: feed.as_ref().map(|role| role.feed.status()),
         credentials: Arc::clone(&credentials),
     };
     let mut registry = Registry::default();
@@ -134,9 +139,9 @@ pub(crate) fn run(
     runtime.spawn(Arc::clone(&credentials).watch(LOOK_AT_FILES, certificate_metrics, stop.clone()));
     let retain = config.log.retain.duration();
     let roles = Roles::start(Arc::clone(&log), lake, feed, retain, &readiness)?;
-    runtime.spawn(watch_losses(Arc::clone(&dyn_log), losses_in, stop.clone()));
+    runtime.spawn(watch_losses(Arc::clone(&log), losses_in, stop.clone()));
     let shared = Shared {
-        log: dyn_log,
+        log: Arc::clone(&log),
         appender,
         losses,
         fleet,
@@ -144,8 +149,10 @@ pub(crate) fn run(
         #[cfg(feature = "sabotage")]
         sabotage,
     };
-    tracing::info!(listen = %config.listen, folder = %config.path.display(), "Taking edges");
-    let ingest = runtime.spawn(ingest::accept(endpoint, shared, stop.clone()));
+    let ingest = endpoint.map(|endpoint| {
+        tracing::info!(listen = %config.listen, folder = %config.path.display(), "Taking edges");
+        runtime.spawn(ingest::accept(endpoint, shared, stop.clone()))
+    });
     readiness.ready("log");
     let notifier = Notifier::from_environment()?;
     notifier.ready("taking edges");
@@ -158,7 +165,9 @@ pub(crate) fn run(
     notifier.stopping();
     tracing::info!(reason = stop.reason().unwrap_or_default(), "Stopping");
     runtime.block_on(async {
-        if tokio::time::timeout(PATIENCE, ingest).await.is_err() {
+        if let Some(ingest) = ingest
+            && tokio::time::timeout(PATIENCE, ingest).await.is_err()
+        {
             tracing::warn!(late = ?stop.running(), "Ingest did not end; going on");
         }
     });

@@ -5,17 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use efd_central_log::{BlockLog, Generation, LogError};
+use efd_central_log::{BlockLog, Generation, LogError, Seat, Tenure};
 use efd_shared_model::UtcNanos;
 
 use crate::broker::BrokerError;
 use crate::checkpoint::Checkpoint;
-use crate::folder::{Folder, FolderError, Loaded};
+use crate::folder::{Folder, FolderError};
 use crate::kafka::KafkaBroker;
 use crate::options::{FeedOptions, OptionsError};
 use crate::registry::HttpRegistry;
 use crate::session::{Hands, Saves, Session, SessionError, Settings, Step};
 use crate::status::{State, Status, StatusReader};
+use crate::store::{Found, Store, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
@@ -23,6 +24,8 @@ pub enum FeedError {
     Options(#[from] OptionsError),
     #[error(transparent)]
     Folder(#[from] FolderError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("librdkafka does not take its properties: {0}")]
     Properties(String),
     #[error("the log is closed")]
@@ -45,11 +48,12 @@ impl Stop {
     }
 }
 
-/// One feed: a folder, a cluster, a registry.
+/// One feed: a cluster, a registry, and a folder where this process alone feeds.
 #[derive(Debug)]
 pub struct Feed {
     options: FeedOptions,
-    folder: Folder,
+    /// `None` where processes take turns: then a seat keeps the checkpoint.
+    folder: Option<Folder>,
     status: StatusReader,
 }
 
@@ -69,37 +73,32 @@ const BEGIN_ANEW: &str = "the feed reads all its topics back and leaves out what
 impl Feed {
     /// Takes the folder. Neither broker nor registry need be there yet.
     pub fn open(options: FeedOptions) -> Result<Self, FeedError> {
-        options.check()?;
-        // It connects later; what it is told is judged at once.
-        KafkaBroker::connect(&options).map_err(|error| FeedError::Properties(error.to_string()))?;
         let folder = Folder::open(&options.folder)?;
-        let feed = Self {
-            options,
-            folder,
-            status: StatusReader::default(),
-        };
+        let mut feed = Self::new(options, Some(folder))?;
         // Before the first session: until then the log must keep what the checkpoint does not have.
-        feed.load()?;
+        if let Some(folder) = &mut feed.folder {
+            load(&mut Store::Folder(folder), &feed.status)?;
+        }
         Ok(feed)
     }
 
-    /// The checkpoint. One that is damaged is moved aside and told: then all topics are read back and what is there is
-    /// not produced again, whatever of it the log still has.
-    fn load(&self) -> Result<Checkpoint, FolderError> {
-        let checkpoint = match self.folder.load()? {
-            Loaded::Nothing => Checkpoint::default(),
-            Loaded::Checkpoint(checkpoint) => checkpoint,
-            Loaded::Damaged { moved_to, reason } => {
-                let moved_to = moved_to.display();
-                let text = format!("{reason}; moved to {moved_to}; {BEGIN_ANEW}");
-                tracing::error!(reason, %moved_to, "Checkpoint is damaged; {BEGIN_ANEW}");
-                self.status
-                    .update(|status| status.checkpoint_damaged = Some(text));
-                Checkpoint::default()
-            }
-        };
-        self.status.settle(&checkpoint.progress);
-        Ok(checkpoint)
+    /// A feed that runs whenever this process has the seat, by [`Self::run_in`].
+    pub fn standing_by(options: FeedOptions) -> Result<Self, FeedError> {
+        let feed = Self::new(options, None)?;
+        feed.status.update(|status| status.state = State::StandingBy);
+        Ok(feed)
+    }
+
+    fn new(options: FeedOptions, folder: Option<Folder>) -> Result<Self, FeedError> {
+        options.check()?;
+        // It connects later; what it is told is judged at once.
+        KafkaBroker::connect(&options, Tenure::begin())
+            .map_err(|error| FeedError::Properties(error.to_string()))?;
+        Ok(Self {
+            options,
+            folder,
+            status: StatusReader::default(),
+        })
     }
 
     /// A handle that stays good while the feed runs.
@@ -110,14 +109,57 @@ impl Feed {
     /// Feeds until `stop` is set; then waits for open acknowledgements and writes a last checkpoint.
     /// Whatever fails outside is waited for; only a closed log ends it early.
     pub fn run<L: BlockLog + ?Sized>(mut self, log: Arc<L>, stop: &Stop) -> Result<(), FeedError> {
+        if let Some(mut folder) = self.folder.take() {
+            let mut store = Store::Folder(&mut folder);
+            self.sessions(&log, &mut store, &Tenure::begin(), stop)?;
+        }
+        self.status.update(|status| status.state = State::Stopped);
+        Ok(())
+    }
+
+    /// As [`Self::run`], and until another process takes over.
+    pub fn run_in<L: BlockLog + ?Sized>(
+        &mut self,
+        seat: &Seat,
+        log: &Arc<L>,
+        stop: &Stop,
+    ) -> Result<(), FeedError> {
+        let mut store = Store::Seat { seat, bytes: 0 };
+        self.sessions(log, &mut store, seat.tenure(), stop)?;
+        let state = if stop.is_set() {
+            State::Stopped
+        } else {
+            State::StandingBy
+        };
+        self.status.update(|status| {
+            status.state = state;
+            // Of what follows another process knows.
+            (status.lag_blocks, status.in_flight_blocks, status.in_flight_records) = (0, 0, 0);
+            status.parked.clear();
+        });
+        Ok(())
+    }
+
+    fn sessions<L: BlockLog + ?Sized>(
+        &mut self,
+        log: &Arc<L>,
+        store: &mut Store<'_>,
+        tenure: &Tenure,
+        stop: &Stop,
+    ) -> Result<(), FeedError> {
         let begin = now();
         let mut registry = HttpRegistry::new(&self.options.registry);
-        let mut before = Status::default();
-        while !stop.is_set() {
-            let reason = match self.session(&log, &mut registry, (begin, &before), stop) {
+        let mut before = self.status.read();
+        while !stop.is_set() && !tenure.is_over() {
+            let session = self.session(
+                (log, &mut registry, &mut *store),
+                (begin, &before),
+                (tenure, stop),
+            );
+            let reason = match session {
                 Ok(()) => break,
                 Err(Ended::Log(LogError::Closed)) => return Err(FeedError::LogClosed),
-                Err(Ended::Folder(error)) => State::WaitingForFolder(error.one_line()),
+                Err(Ended::Store(error)) => State::WaitingForFolder(error.one_line()),
                 Err(Ended::Log(error)) => State::WaitingForLog(error.to_string()),
                 Err(Ended::Broker(error)) => State::WaitingForBroker(error.to_string()),
             };
@@ -129,21 +171,20 @@ impl Feed {
             before = self.status.read();
             sleep(RETRY_AFTER, stop);
         }
-        self.status.update(|status| status.state = State::Stopped);
         Ok(())
     }
 
-    /// From the last checkpoint to a stop or a failure.
+    /// From the last checkpoint to a stop, a failure, or the end of the tenure.
     fn session<L: BlockLog + ?Sized>(
         &mut self,
-        log: &Arc<L>,
-        registry: &mut HttpRegistry,
+        (log, registry, store): (&Arc<L>, &mut HttpRegistry, &mut Store<'_>),
         (begin, before): (Instant, &Status),
-        stop: &Stop,
+        (tenure, stop): (&Tenure, &Stop),
     ) -> Result<(), Ended> {
         let elapsed = || now().duration_since(begin);
-        let checkpoint = self.load()?;
-        let broker = KafkaBroker::connect(&self.options).map_err(Ended::Broker)?;
+        let checkpoint = load(store, &self.status)?;
+        let broker =
+            KafkaBroker::connect(&self.options, tenure.clone()).map_err(Ended::Broker)?;
         if !matches!(before.state, State::WaitingForBroker(_)) {
             self.status
                 .update(|status| status.state = State::ReadingBack);
@@ -164,12 +205,12 @@ impl Feed {
         loop {
             let mut hands = Hands {
                 registry,
-                store: &mut self.folder,
+                store: &mut *store,
             };
             let ended = session.step(elapsed(), wait, &mut hands);
             if report_at <= elapsed() || ended.is_err() || session.saves() != saves {
                 report_at = elapsed() + REPORT_EVERY;
-                saves = self.report(&session, before, saves)?;
+                saves = self.report(&session, before, (saves, store.checkpoint_bytes()))?;
             }
             match ended? {
                 Step::Busy => wait = Duration::ZERO,
@@ -179,14 +220,19 @@ impl Feed {
                     generation = log.wait(generation, LOOK_EVERY);
                 }
             }
+            if tenure.is_over() {
+                // What was produced behind the last checkpoint is read back by whoever comes after.
+                tracing::warn!("Feed session ends: another process may take over");
+                return Ok(());
+            }
             if stop.is_set() {
                 break;
             }
         }
         let give_up_at = elapsed() + self.options.drain_within;
         while session.drain(ACK_WAIT)? != Step::Idle && elapsed() < give_up_at {}
-        let saved = session.save(&mut self.folder);
-        self.report(&session, before, saves)?;
+        let saved = session.save(store);
+        self.report(&session, before, (saves, store.checkpoint_bytes()))?;
         if let Err(state) = saved {
             // What was produced behind the older checkpoint is read back at the next start.
             tracing::warn!(?state, "Last checkpoint is not written");
@@ -198,7 +244,7 @@ impl Feed {
         &self,
         session: &Session<L, KafkaBroker>,
         before: &Status,
-        known: Saves,
+        (known, checkpoint_bytes): (Saves, u64),
     ) -> Result<Saves, LogError> {
         let saves = session.saves();
         if saves.written != known.written {
@@ -210,7 +256,7 @@ impl Feed {
             status.checkpoint_failures = before.checkpoint_failures + saves.failed;
             if saves.written != known.written {
                 status.last_checkpoint = Some(utc_now());
-                status.checkpoint_bytes = self.folder.checkpoint_bytes();
+                status.checkpoint_bytes = checkpoint_bytes;
             }
             if let Err(error) = session.report(before, status) {
                 result = Err(error);
@@ -220,11 +266,28 @@ impl Feed {
     }
 }
 
+/// The checkpoint. One that is damaged is told: then all topics are read back and what is there is not produced again,
+/// whatever of it the log still has.
+fn load(store: &mut Store<'_>, status: &StatusReader) -> Result<Checkpoint, StoreError> {
+    let checkpoint = match store.load()? {
+        Found::Nothing => Checkpoint::default(),
+        Found::Checkpoint(checkpoint) => *checkpoint,
+        Found::Damaged { reason } => {
+            tracing::error!(reason, "Checkpoint is damaged; {BEGIN_ANEW}");
+            let text = format!("{reason}; {BEGIN_ANEW}");
+            status.update(|status| status.checkpoint_damaged = Some(text));
+            Checkpoint::default()
+        }
+    };
+    status.settle(&checkpoint.progress);
+    Ok(checkpoint)
+}
+
 /// Why a session ended.
 enum Ended {
     Broker(BrokerError),
     Log(LogError),
-    Folder(FolderError),
+    Store(StoreError),
 }
 
 impl From<SessionError> for Ended {
@@ -242,9 +305,9 @@ impl From<LogError> for Ended {
     }
 }
 
-impl From<FolderError> for Ended {
-    fn from(error: FolderError) -> Self {
-        Self::Folder(error)
+impl From<StoreError> for Ended {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 

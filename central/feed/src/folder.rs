@@ -52,11 +52,6 @@ pub(crate) enum Loaded {
     },
 }
 
-/// Where checkpoints are kept. In memory for tests of the session.
-pub(crate) trait CheckpointStore {
-    /// Durable when this returns `Ok`.
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), FolderError>;
-}
 
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -132,8 +127,9 @@ impl Folder {
     }
 }
 
-impl CheckpointStore for Folder {
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), FolderError> {
+impl Folder {
+    /// Durable when this returns `Ok`.
+    pub(crate) fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), FolderError> {
         let (tmp, path) = (self.path.join(CHECKPOINT_TMP), self.path.join(CHECKPOINT));
         let mut file = File::create(&tmp).map_err(at("create", &tmp))?;
         let text = checkpoint.to_text();

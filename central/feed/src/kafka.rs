@@ -10,13 +10,14 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use efd_central_log::Tenure;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::broker::{Ack, Broker, BrokerError, Ensured, Met, Outgoing, SendError, Span};
@@ -39,7 +40,8 @@ const SETTLE_ROUNDS_MAX: u32 = 20;
 
 /// One connection: producer, consumer for reading back, administration.
 pub(crate) struct KafkaBroker {
-    producer: ThreadedProducer<Acks>,
+    producer: Arc<ThreadedProducer<Acks>>,
+    tenure: Tenure,
     consumer: BaseConsumer<Quiet>,
     admin: AdminClient<Quiet>,
     topics: TopicSettings,
@@ -87,7 +89,8 @@ fn unavailable(action: &'static str) -> impl Fn(KafkaError) -> BrokerError {
 }
 
 impl KafkaBroker {
-    pub(crate) fn connect(options: &FeedOptions) -> Result<Self, BrokerError> {
+    /// Sends nothing after the end of the tenure.
+    pub(crate) fn connect(options: &FeedOptions, tenure: Tenure) -> Result<Self, BrokerError> {
         let mut common = ClientConfig::new();
         common
             .set("bootstrap.servers", &options.brokers)
@@ -124,9 +127,16 @@ impl KafkaBroker {
                 (options.in_flight_bytes_max >> 10).max(1).to_string(),
             );
         with_users(&mut config);
-        let producer = config
+        let producer: ThreadedProducer<Acks> = config
             .create_with_context(Acks::default())
             .map_err(unavailable("make producer"))?;
+        let producer = Arc::new(producer);
+        let recalled = Arc::downgrade(&producer);
+        tenure.at_end(move || {
+            if let Some(producer) = recalled.upgrade() {
+                producer.purge(PurgeConfig::default().queue().inflight());
+            }
+        });
 
         let mut config = common.clone();
         config
@@ -145,6 +155,7 @@ impl KafkaBroker {
             .map_err(unavailable("make admin client"))?;
         Ok(Self {
             producer,
+            tenure,
             consumer,
             admin,
             topics: options.topics.clone(),
@@ -435,9 +446,12 @@ impl Broker for KafkaBroker {
             Some(key) => message.key(key.as_str()),
             None => message,
         };
-        self.producer
-            .send(message)
-            .map_err(|(error, _)| match error.rdkafka_error_code() {
+        let sent = self.tenure.while_it_lasts(|| self.producer.send(message));
+        let Some(sent) = sent else {
+            let reason = "another process may have taken over".to_owned();
+            return Err(SendError::Failed(BrokerError::Fatal(reason)));
+        };
+        sent.map_err(|(error, _)| match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => SendError::Full,
                 _ => match judge(&error) {
                     Judged::Refused(refusal) => SendError::Refused(refusal),

@@ -35,6 +35,7 @@ mod registry;
 mod route;
 mod session;
 mod status;
+mod store;
 pub mod wire;
 
 pub use feed::{Feed, FeedError, Stop};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use efd_central_log::Tenure;
+
 use crate::kafka::KafkaBroker;
 use crate::options::FeedOptions;
 use crate::registry::count_subjects;
@@ -32,7 +34,7 @@ pub enum ProbeError {
 
 /// The cluster's brokers. An error if new topics cannot have the copies that they need.
 pub fn ask_brokers(options: &FeedOptions, within: Duration) -> Result<Cluster, ProbeError> {
-    let cluster = KafkaBroker::connect(options)
+    let cluster = KafkaBroker::connect(options, Tenure::begin())
         .and_then(|broker| broker.cluster(within))
         .map_err(|error| ProbeError::Brokers {
             brokers: options.brokers.clone(),

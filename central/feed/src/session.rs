@@ -17,7 +17,7 @@ use efd_shared_model::{EpochId, StreamNumber};
 use crate::account::{Account, Counters, Purpose};
 use crate::broker::{Ack, Broker, BrokerError, Ensured, OutputIx, Span};
 use crate::checkpoint::Checkpoint;
-use crate::folder::CheckpointStore;
+use crate::store::CheckpointStore;
 use crate::options::TopicFormat;
 use crate::registry::Registry;
 use crate::route::{RouteKey, Routes};

@@ -10,6 +10,8 @@ use efd_shared_model::UtcNanos;
 pub enum State {
     #[default]
     Starting,
+    /// Another process feeds; this one takes over when it must.
+    StandingBy,
     /// The brokers do not answer, or cannot do what is asked. Nothing is lost: the log keeps the blocks.
     WaitingForBroker(String),
     /// A new schema cannot be registered: its records and all behind them wait.
@@ -32,6 +34,7 @@ impl State {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::StandingBy => "standing_by",
             Self::WaitingForBroker(_) => "waiting_for_broker",
             Self::WaitingForRegistry(_) => "waiting_for_registry",
             Self::WaitingForFolder(_) => "waiting_for_folder",
@@ -53,7 +56,11 @@ impl State {
             | Self::WaitingForLog(reason)
             | Self::Failed(reason) => Some(reason),
             Self::Full => Some("a topic is owed as much as can be remembered"),
-            Self::Starting | Self::ReadingBack | Self::Running | Self::Stopped => None,
+            Self::Starting
+            | Self::StandingBy
+            | Self::ReadingBack
+            | Self::Running
+            | Self::Stopped => None,
         }
     }
 }

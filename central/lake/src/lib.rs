@@ -42,4 +42,4 @@ pub use lake::Lake;
 pub use layout::{folder_of, topic_folder};
 pub use options::{Now, Options};
 pub use rejected::{REJECTED_SCHEMA, REJECTED_TOPIC};
-pub use run::run;
+pub use run::{Course, run};

@@ -1,7 +1,6 @@
 //! The loop around the core: the only place that reads a clock.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use efd_central_log::{BlockLog, Delivery, Follower, Generation, LogError, Partition, Place};
@@ -17,17 +16,29 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// When stopping, a disk that stays full must not keep the process: the log has the rest.
 const DRAIN_ATTEMPTS: u32 = 3;
+/// Nor may a log that gives nothing.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// Blocks between two looks at the clock and at `stop`.
 const BLOCKS_PER_TURN: usize = 64;
 
-/// Follows the log into the lake until `stop`, then commits all that was in the log at that moment and returns.
+/// How the lake is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    On,
+    /// Take all that is in the log at this moment, commit it, and end.
+    Drain,
+    /// End at once: another process may take over. What is not committed is its to take.
+    Leave,
+}
+
+/// Follows the log into the lake until `course` says otherwise.
 ///
 /// Blocks the thread. `report` sees the lake after every turn. Errors that trying again may help are logged, counted
 /// and tried again, nothing taken meanwhile; others are returned.
 pub fn run<L: BlockLog + ?Sized>(
     mut lake: Lake,
     log: Arc<L>,
-    stop: &AtomicBool,
+    course: &dyn Fn() -> Course,
     mut report: impl FnMut(&Lake),
 ) -> Result<(), LakeError> {
     let clock = Clock::new();
@@ -37,7 +48,12 @@ pub fn run<L: BlockLog + ?Sized>(
     };
     let mut retry = Retry::default();
     let mut generation = Generation::default();
-    while !stop.load(Ordering::Relaxed) {
+    loop {
+        match course() {
+            Course::On => {}
+            Course::Drain => break,
+            Course::Leave => return Ok(()),
+        }
         let now = clock.now();
         let mut idle = true;
         if !lake.is_full() && !retry.is_waiting(now) {
@@ -65,7 +81,7 @@ pub fn run<L: BlockLog + ?Sized>(
             }
         }
     }
-    let drained = drain(&mut lake, &mut feed, &*log, &clock);
+    let drained = drain(&mut lake, &mut feed, &*log, (&clock, course));
     report(&lake);
     drained
 }
@@ -113,7 +129,7 @@ fn drain<L: BlockLog + ?Sized>(
     lake: &mut Lake,
     feed: &mut Feed<L>,
     log: &L,
-    clock: &Clock,
+    (clock, course): (&Clock, &dyn Fn() -> Course),
 ) -> Result<(), LakeError> {
     // Appends may go on: what comes after this is for the next start.
     let mut ends = Vec::new();
@@ -121,15 +137,23 @@ fn drain<L: BlockLog + ?Sized>(
         let (_, end) = log.bounds(&partition)?;
         ends.push((partition, end));
     }
-    loop {
+    let give_up_at = clock.now().monotonic + DRAIN_WITHIN;
+    let mut generation = Generation::default();
+    while course() != Course::Leave {
         let more = feed.turn(lake, log, clock.now())?;
         if lake.is_full() {
             commit_or_give_up(lake, feed, clock)?;
         }
-        if !more || feed.is_past(&ends) {
+        // Nothing more to be had at the moment may also mean that it is on its way.
+        let is_late = give_up_at <= clock.now().monotonic;
+        if feed.is_past(&ends) || (!more && is_late) {
             return commit_or_give_up(lake, feed, clock);
         }
+        if !more {
+            generation = log.wait(generation, NAP);
+        }
     }
+    Ok(())
 }
 
 fn commit_or_give_up<L: BlockLog + ?Sized>(

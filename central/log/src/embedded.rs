@@ -18,7 +18,7 @@ use efd_shared_store::{
 
 use crate::{
     BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Progress,
-    Stream, lost,
+    Reading, Retained, Stream, lost,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -31,15 +31,6 @@ pub enum OpenError {
     },
     #[error("the log {} holds lane `{lane}`, which is no partition", folder.display())]
     Lane { folder: PathBuf, lane: LaneName },
-}
-
-/// What retention did, and what it may not do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retained {
-    pub removed: Vec<SegmentKey>,
-    /// Old enough, and some consumer has not read it: how many, and which consumers.
-    pub held_back: u64,
-    pub held_back_by: BTreeSet<String>,
 }
 
 /// Readers in reserve: consumers and ingest read at the same time.
@@ -105,69 +96,6 @@ impl EmbeddedLog {
         Ok((log, recovery))
     }
 
-    /// What can wait, to be called about once a second.
-    pub fn maintain(&self) {
-        let mut store = lock(&self.store);
-        store.maintain((self.clock)());
-        if let Err(error) = lost::note_ends(&mut store) {
-            tracing::warn!(%error, "Noting where the log ends failed; it is tried again");
-        }
-    }
-
-    /// Removes closed segments older than `age_max` that every consumer has read.
-    pub fn retain(
-        &self,
-        age_max: Duration,
-        consumers: &[(&str, Progress)],
-    ) -> Result<Retained, LogError> {
-        let now = (self.clock)();
-        let age_max = i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX);
-        let mut retained = Retained::default();
-        let mut store = lock(&self.store);
-        for segment in store.segments() {
-            if segment.state != SegmentState::Closed || now.since(segment.newest()) < age_max {
-                continue;
-            }
-            let Ok(partition) = segment.key.lane.as_str().parse::<Partition>() else {
-                continue;
-            };
-            let behind: Vec<&str> = consumers
-                .iter()
-                .filter(|(_, progress)| progress.next_place(&partition).0 <= segment.last.0)
-                .map(|(name, _)| *name)
-                .collect();
-            if behind.is_empty() {
-                lost::note_retired(&mut store, &segment)
-                    .map_err(storage("note what retention removes"))?;
-                store
-                    .remove(&segment.key)
-                    .map_err(storage("remove a segment of the log"))?;
-                retained.removed.push(segment.key);
-            } else {
-                retained.held_back += 1;
-                retained
-                    .held_back_by
-                    .extend(behind.into_iter().map(str::to_owned));
-            }
-        }
-        Ok(retained)
-    }
-
-    /// How the log's own disk fares.
-    pub fn health(&self) -> Health {
-        let store = lock(&self.store);
-        let lost = lost::missing(&store, |_| true);
-        Health {
-            passed: *lock(&self.passed),
-            lost_blocks: lost.values().map(RangeSet::member_count).sum(),
-            absent: lost::absent(&store)
-                .iter()
-                .filter(|(_, numbers)| !numbers.is_empty())
-                .map(|(lane, numbers)| (*lane, numbers.clone()))
-                .collect(),
-        }
-    }
-
     /// A place that does not give its block: another copy of it, else what is lost is noted, and asked for again.
     fn mend(
         &self,
@@ -192,7 +120,7 @@ impl EmbeddedLog {
                 return Ok(Entry::Block { place, block });
             }
         }
-        let mut store = lock(&self.store);
+        let store = lock(&self.store);
         let is_of_segment = |lane, number| {
             let segments = store.segments();
             let info = segments.iter().find(|info| info.key == segment);
@@ -207,11 +135,9 @@ impl EmbeddedLog {
             Some(_) | None if given_up.insert(segment.clone()) => lost::only_in(&store, &segment),
             Some(_) | None => BTreeMap::new(),
         };
-        let blocks =
-            lost::note_lost(&mut store, &lost).map_err(storage("note what the log has lost"))?;
         drop(store);
+        let blocks = self.note_lost(&lost)?;
         if blocks > 0 {
-            self.losses.fetch_add(1, Ordering::Release);
             tracing::error!(
                 %segment, %place, %reason, blocks,
                 "The log is damaged; the edge is asked for the blocks again"
@@ -417,7 +343,12 @@ impl BlockLog for EmbeddedLog {
         partition: &Partition,
         from: Place,
         bytes_max: usize,
-    ) -> Result<Vec<Entry>, LogError> {
+    ) -> Result<Reading, LogError> {
+        // Asked for ahead of the read: an append in between is not taken for a hole.
+        let (first, end) = self.bounds(partition)?;
+        if end < from {
+            return Ok(Reading::Rewound { first, end });
+        }
         let lane = lane_of(partition)?;
         let items = self.with_reader(
             |reader| reader.read(&lane, Position(from.0), bytes_max),
@@ -436,7 +367,10 @@ impl BlockLog for EmbeddedLog {
                 Item::Absent { .. } => {}
             }
         }
-        Ok(entries)
+        if entries.is_empty() && from < end {
+            return Ok(Reading::Absent { next: end });
+        }
+        Ok(Reading::Entries(entries))
     }
 
     fn bounds(&self, partition: &Partition) -> Result<(Place, Place), LogError> {
@@ -456,6 +390,20 @@ impl BlockLog for EmbeddedLog {
         Ok(lost::received(&lock(&self.store), &lane))
     }
 
+    fn received_lanes(&self) -> Result<Vec<EpochLane>, LogError> {
+        let store = lock(&self.store);
+        Ok(lost::received_lanes(&store).into_iter().collect())
+    }
+
+    fn note_lost(&self, lost: &Lost) -> Result<u64, LogError> {
+        let blocks = lost::note_lost(&mut lock(&self.store), lost)
+            .map_err(storage("note what the log has lost"))?;
+        if blocks > 0 {
+            self.losses.fetch_add(1, Ordering::Release);
+        }
+        Ok(blocks)
+    }
+
     fn lost(&self, edge: EdgeId) -> Result<Lost, LogError> {
         Ok(lost::missing_of(&lock(&self.store), edge))
     }
@@ -471,6 +419,66 @@ impl BlockLog for EmbeddedLog {
 
     fn note_passed(&self, passed: Passed) {
         lock(&self.passed).add(passed);
+    }
+
+    fn maintain(&self) {
+        let mut store = lock(&self.store);
+        store.maintain((self.clock)());
+        if let Err(error) = lost::note_ends(&mut store) {
+            tracing::warn!(%error, "Noting where the log ends failed; it is tried again");
+        }
+    }
+
+    fn health(&self) -> Health {
+        let store = lock(&self.store);
+        let lost = lost::missing(&store, |_| true);
+        Health {
+            passed: *lock(&self.passed),
+            lost_blocks: lost.values().map(RangeSet::member_count).sum(),
+            absent: lost::absent(&store)
+                .iter()
+                .filter(|(_, numbers)| !numbers.is_empty())
+                .map(|(lane, numbers)| (*lane, numbers.clone()))
+                .collect(),
+        }
+    }
+
+    fn retain(
+        &self,
+        age_max: Duration,
+        consumers: &[(&str, Progress)],
+    ) -> Result<Retained, LogError> {
+        let now = (self.clock)();
+        let age_max = i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX);
+        let mut retained = Retained::default();
+        let mut store = lock(&self.store);
+        for segment in store.segments() {
+            if segment.state != SegmentState::Closed || now.since(segment.newest()) < age_max {
+                continue;
+            }
+            let Ok(partition) = segment.key.lane.as_str().parse::<Partition>() else {
+                continue;
+            };
+            let behind: Vec<&str> = consumers
+                .iter()
+                .filter(|(_, progress)| progress.next_place(&partition).0 <= segment.last.0)
+                .map(|(name, _)| *name)
+                .collect();
+            if behind.is_empty() {
+                lost::note_retired(&mut store, &segment)
+                    .map_err(storage("note what retention removes"))?;
+                store
+                    .remove(&segment.key)
+                    .map_err(storage("remove a segment of the log"))?;
+                retained.removed += 1;
+            } else {
+                retained.held_back += 1;
+                retained
+                    .held_back_by
+                    .extend(behind.into_iter().map(str::to_owned));
+            }
+        }
+        Ok(retained)
     }
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError> {

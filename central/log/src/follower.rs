@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use efd_shared_model::{LaneKind, SealedBlock};
 
-use crate::{BlockLog, Class, Entry, LogError, Partition, Passed, Place, Progress};
+use crate::{BlockLog, Class, Entry, LogError, Lost, Partition, Passed, Place, Progress, Reading};
 
 /// A block that the consumer has not seen.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct FollowerCounters {
     /// Blocks dropped because they had been seen.
     pub duplicates: u64,
     pub passed: Passed,
+    /// Blocks that the log had given up before they were taken.
+    pub missed: u64,
 }
 
 /// Live and fill of every partition get turns; live gets [`LIVE_TURNS`] for each turn of fill, so that back-fill neither
@@ -35,6 +37,14 @@ pub struct Follower<L: ?Sized> {
     ready: BTreeMap<Partition, VecDeque<Entry>>,
     turns: VecDeque<Partition>,
     counters: FollowerCounters,
+    audit: Option<Audit>,
+}
+
+/// After places were passed: what had been received by then must be seen when the log has been read so far.
+#[derive(Debug)]
+struct Audit {
+    received: Lost,
+    ends: Vec<(Partition, Place)>,
 }
 
 const LIVE_TURNS: usize = 4;
@@ -48,6 +58,7 @@ impl<L: BlockLog + ?Sized> Follower<L> {
             ready: BTreeMap::new(),
             turns: VecDeque::new(),
             counters: FollowerCounters::default(),
+            audit: None,
         }
     }
 
@@ -61,6 +72,9 @@ impl<L: BlockLog + ?Sized> Follower<L> {
 
     /// The next block, or `None` when everything in the log has been read.
     pub fn poll(&mut self) -> Result<Option<Delivery>, LogError> {
+        if self.progress.has_passed {
+            self.look_for_missing()?;
+        }
         let mut idle = 0;
         loop {
             if self.turns.is_empty() {
@@ -81,6 +95,48 @@ impl<L: BlockLog + ?Sized> Follower<L> {
                 }
             }
         }
+    }
+
+    /// Whoever let the log pass a consumer, its disk, its retention, or an administrator: what the consumer has missed
+    /// is asked for again.
+    fn look_for_missing(&mut self) -> Result<(), LogError> {
+        let Some(audit) = &self.audit else {
+            // Received first: all of it is before the ends.
+            let mut ends = Vec::new();
+            let mut received = Lost::new();
+            for lane in self.log.received_lanes()? {
+                received.insert(lane, self.log.received(lane)?);
+            }
+            for partition in self.log.partitions()? {
+                let (_, end) = self.log.bounds(&partition)?;
+                ends.push((partition, end));
+            }
+            self.audit = Some(Audit { received, ends });
+            return Ok(());
+        };
+        let mut ends = audit.ends.iter();
+        if !ends.all(|(partition, end)| *end <= self.progress.next_place(partition)) {
+            return Ok(());
+        }
+        let mut missing = Lost::new();
+        for (lane, received) in &audit.received {
+            let seen = self.progress.seen.get(lane);
+            let lost = seen.map_or_else(|| received.clone(), |seen| received.difference(seen));
+            if !lost.is_empty() {
+                missing.insert(*lane, lost);
+            }
+        }
+        let blocks = self.log.note_lost(&missing)?;
+        if blocks > 0 {
+            tracing::error!(
+                blocks, lanes = missing.len(),
+                "The log gave up blocks that a consumer had not taken; their edges are asked for them again"
+            );
+        }
+        self.counters.missed += missing.values().map(|lost| lost.member_count()).sum::<u64>();
+        self.audit = None;
+        self.progress.has_passed = false;
+        Ok(())
     }
 
     fn round(&self) -> Result<VecDeque<Partition>, LogError> {
@@ -105,35 +161,32 @@ impl<L: BlockLog + ?Sized> Follower<L> {
 
     fn read(&mut self, partition: &Partition) -> Result<VecDeque<Entry>, LogError> {
         let place = self.progress.next_place(partition);
-        // Asked for ahead of the read: an append in between is not taken for a hole.
-        let (first, end) = self.log.bounds(partition)?;
-        if place <= end {
-            let entries = self.log.read(partition, place, READ_BYTES)?;
-            if entries.is_empty() && place < end {
-                let absent = end.0 - place.0;
-                self.note_passed(Passed {
-                    absent,
-                    ..Passed::default()
-                });
-                self.progress.places.insert(partition.clone(), end);
+        let (next, passed) = match self.log.read(partition, place, READ_BYTES)? {
+            Reading::Entries(entries) => return Ok(entries.into()),
+            Reading::Absent { next } => {
+                let absent = next.0.saturating_sub(place.0);
+                let none = Passed::default();
+                (next, Passed { absent, ..none })
             }
-            return Ok(entries.into());
-        }
-        // The log was begun anew. What was seen is dropped by its number.
-        tracing::error!(
-            %partition, %place, %end,
-            "The log ends before a consumer's place; it is read again from its first place"
-        );
-        self.note_passed(Passed {
-            rewound: 1,
-            ..Passed::default()
-        });
-        self.progress.places.insert(partition.clone(), first);
-        let entries = self.log.read(partition, first, READ_BYTES)?;
-        Ok(entries.into())
+            Reading::Rewound { first, end } => {
+                // What was seen is dropped by its number.
+                tracing::error!(
+                    %partition, %place, %end,
+                    "The log ends before a consumer's place; it is read again from its first place"
+                );
+                let none = Passed::default();
+                (first, Passed { rewound: 1, ..none })
+            }
+        };
+        self.note_passed(partition, passed);
+        self.progress.places.insert(partition.clone(), next);
+        let read = self.log.read(partition, next, READ_BYTES)?;
+        Ok(read.into_entries().into())
     }
 
-    fn note_passed(&mut self, passed: Passed) {
+    fn note_passed(&mut self, partition: &Partition, passed: Passed) {
+        // Who never read the partition has missed nothing: it begins where the log does.
+        self.progress.has_passed |= self.progress.places.contains_key(partition);
         self.counters.passed.add(passed);
         self.log.note_passed(passed);
     }
@@ -144,11 +197,12 @@ impl<L: BlockLog + ?Sized> Follower<L> {
         let absent = entry.place().0.saturating_sub(expected.0);
         let damaged = u64::from(matches!(entry, Entry::Damaged { .. }));
         if absent > 0 || damaged > 0 {
-            self.note_passed(Passed {
+            let passed = Passed {
                 damaged,
                 absent,
                 rewound: 0,
-            });
+            };
+            self.note_passed(partition, passed);
         }
         self.progress
             .places

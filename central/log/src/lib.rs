@@ -15,13 +15,15 @@
 
 mod embedded;
 mod follower;
+mod kafka;
 mod lost;
 mod memory;
 mod progress;
+mod tenure;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -32,10 +34,12 @@ use efd_shared_model::{
     StreamDeclaration, StreamNumber, ids::EpochLane,
 };
 
-pub use embedded::{EmbeddedLog, OpenError, Retained};
+pub use embedded::{EmbeddedLog, OpenError};
 pub use follower::{Delivery, Follower, FollowerCounters};
+pub use kafka::{KafkaLog, KafkaOptions, Lease, Seat, SeatNumber, TopicFault, TopicSettings};
 pub use memory::MemoryLog;
 pub use progress::{Progress, ProgressError};
+pub use tenure::Tenure;
 
 /// Whether a block came fresh or as back-fill: back-fill must not delay the present, so it has partitions of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,6 +135,28 @@ impl Entry {
     }
 }
 
+/// What a partition gives from a place on.
+#[derive(Clone, Debug)]
+pub enum Reading {
+    /// In the order of their places; the first may stand behind the place asked for, where those before it are gone.
+    /// None where the place is the end.
+    Entries(Vec<Entry>),
+    /// Nothing is held from the place up to `next`: removed, lost with its file, or never used.
+    Absent { next: Place },
+    /// The log ends before the place: it was begun anew, or lost its end.
+    Rewound { first: Place, end: Place },
+}
+
+impl Reading {
+    /// The entries alone; none where the place is not within the log.
+    pub fn into_entries(self) -> Vec<Entry> {
+        match self {
+            Self::Entries(entries) => entries,
+            Self::Absent { .. } | Self::Rewound { .. } => Vec::new(),
+        }
+    }
+}
+
 /// A declared stream, with all that a consumer needs to name and read its records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
@@ -188,6 +214,27 @@ impl Health {
     }
 }
 
+/// What retention did, and what it may not do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// Segments of the embedded log.
+    pub removed: u64,
+    /// Old enough, and some consumer has not read it: how many, and which consumers.
+    pub held_back: u64,
+    pub held_back_by: BTreeSet<String>,
+    /// Kafka's retention asks nobody.
+    pub endangered: Vec<Endangered>,
+}
+
+/// A consumer that retention comes near, or has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endangered {
+    pub consumer: String,
+    pub partition: Partition,
+    /// What it has not taken and is older than half of what retention leaves.
+    pub places: u64,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the log has no room: {0}")]
@@ -228,7 +275,7 @@ impl LogError {
 }
 
 /// Blocking, and safe to share between threads.
-pub trait BlockLog: Send + Sync + 'static {
+pub trait BlockLog: fmt::Debug + Send + Sync + 'static {
     /// Durable, with the schemas of the text, when this returns `Ok`. May be called again with the same.
     fn declare(
         &self,
@@ -243,20 +290,26 @@ pub trait BlockLog: Send + Sync + 'static {
     /// Every partition that has ever held a block.
     fn partitions(&self) -> Result<Vec<Partition>, LogError>;
 
-    /// Entries from `from` on, about `bytes_max` of them, at least one where there is one. Where retention has passed
-    /// `from`, the first entry has a later place.
+    /// Entries from `from` on, about `bytes_max` of them, at least one where there is one.
     fn read(
         &self,
         partition: &Partition,
         from: Place,
         bytes_max: usize,
-    ) -> Result<Vec<Entry>, LogError>;
+    ) -> Result<Reading, LogError>;
 
     /// First place held and the place that the next append gets.
     fn bounds(&self, partition: &Partition) -> Result<(Place, Place), LogError>;
 
     /// Block numbers that are durable here, or were until retention removed them; without those that were lost.
     fn received(&self, lane: EpochLane) -> Result<RangeSet, LogError>;
+
+    /// Lanes of which blocks were received.
+    fn received_lanes(&self) -> Result<Vec<EpochLane>, LogError>;
+
+    /// Blocks that were received and that a consumer can get no more: they are to come again. Gives how many are news;
+    /// durable when it returns `Ok`.
+    fn note_lost(&self, lost: &Lost) -> Result<u64, LogError>;
 
     /// Blocks of an edge that were received and lost, and that it may still have.
     fn lost(&self, edge: EdgeId) -> Result<Lost, LogError>;
@@ -269,6 +322,16 @@ pub trait BlockLog: Send + Sync + 'static {
 
     /// What a consumer went past; for metrics.
     fn note_passed(&self, passed: Passed);
+
+    /// What can wait, to be called about once a second.
+    fn maintain(&self);
+
+    fn health(&self) -> Health;
+
+    /// Lets go what is older than `age_max` and every consumer has read; or says whom retention, which is another's
+    /// work, will pass.
+    fn retain(&self, age_max: Duration, consumers: &[(&str, Progress)])
+    -> Result<Retained, LogError>;
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError>;
 

@@ -119,6 +119,12 @@ pub(crate) fn received(store: &Store, lane: &EpochLane) -> RangeSet {
     without(&received, &of(store, LOST, lane))
 }
 
+pub(crate) fn received_lanes(store: &Store) -> BTreeSet<EpochLane> {
+    let mut lanes: BTreeSet<EpochLane> = store.reader().logs().into_iter().collect();
+    lanes.extend(store.acked(RECEIVED).keys());
+    lanes
+}
+
 /// Lost, and not absent at the edge too.
 pub(crate) fn missing(
     store: &Store,

@@ -10,7 +10,10 @@ use efd_shared_model::{
     StreamDeclaration, StreamNumber,
 };
 
-use crate::{BlockLog, Entry, Generation, LogError, Lost, Partition, Passed, Place, Stream};
+use crate::{
+    BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Progress, Reading,
+    Retained, Stream,
+};
 
 /// Forgets everything when dropped; otherwise keeps every promise of [`BlockLog`].
 #[derive(Debug, Default)]
@@ -118,7 +121,11 @@ impl BlockLog for MemoryLog {
         partition: &Partition,
         from: Place,
         bytes_max: usize,
-    ) -> Result<Vec<Entry>, LogError> {
+    ) -> Result<Reading, LogError> {
+        let (first, end) = self.bounds(partition)?;
+        if end < from {
+            return Ok(Reading::Rewound { first, end });
+        }
         let state = self.state();
         let blocks = state
             .partitions
@@ -126,7 +133,7 @@ impl BlockLog for MemoryLog {
             .map_or(&[][..], Vec::as_slice);
         let mut bytes = 0;
         let entries = (from.0.max(1)..).zip(blocks.iter().skip(from.0.max(1) as usize - 1));
-        Ok(entries
+        let entries = entries
             .take_while(|(_, block)| {
                 let first = bytes == 0;
                 bytes += block.bytes().len();
@@ -136,7 +143,8 @@ impl BlockLog for MemoryLog {
                 place: Place(place),
                 block: block.clone(),
             })
-            .collect())
+            .collect();
+        Ok(Reading::Entries(entries))
     }
 
     fn bounds(&self, partition: &Partition) -> Result<(Place, Place), LogError> {
@@ -153,6 +161,14 @@ impl BlockLog for MemoryLog {
             .unwrap_or_default())
     }
 
+    fn received_lanes(&self) -> Result<Vec<EpochLane>, LogError> {
+        Ok(self.state().received.keys().copied().collect())
+    }
+
+    fn note_lost(&self, _lost: &Lost) -> Result<u64, LogError> {
+        Ok(0)
+    }
+
     fn lost(&self, _edge: EdgeId) -> Result<Lost, LogError> {
         Ok(Lost::new())
     }
@@ -166,6 +182,20 @@ impl BlockLog for MemoryLog {
     }
 
     fn note_passed(&self, _passed: Passed) {}
+
+    fn maintain(&self) {}
+
+    fn health(&self) -> Health {
+        Health::default()
+    }
+
+    fn retain(
+        &self,
+        _age_max: Duration,
+        _consumers: &[(&str, Progress)],
+    ) -> Result<Retained, LogError> {
+        Ok(Retained::default())
+    }
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError> {
         Ok(self.state().epochs.values().cloned().collect())

@@ -15,6 +15,8 @@ pub struct Progress {
     pub places: BTreeMap<Partition, Place>,
     /// Blocks whose records are in the output.
     pub seen: BTreeMap<EpochLane, RangeSet>,
+    /// Places were passed whose blocks are gone: what is missing is looked for when the consumer has caught up.
+    pub has_passed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +61,12 @@ impl Progress {
             .iter()
             .map(|(lane, set)| (lane.to_string(), ranges(set).into()))
             .collect();
-        json!({ "places": places, "seen": seen })
+        let mut progress = json!({ "places": places, "seen": seen });
+        // Seldom, and unknown to older builds.
+        if self.has_passed {
+            progress["has_passed"] = true.into();
+        }
+        progress
     }
 
     pub fn from_json(value: &Value) -> Result<Self, ProgressError> {
@@ -73,7 +80,10 @@ impl Progress {
                 .and_then(Value::as_object)
                 .ok_or_else(|| bad("object", &key))
         };
-        let mut progress = Self::default();
+        let mut progress = Self {
+            has_passed: value.get("has_passed").and_then(Value::as_bool) == Some(true),
+            ..Self::default()
+        };
         for (name, place) in object("places")? {
             let partition = name.parse().map_err(|_| bad("partition", name))?;
             let place = place.as_u64().ok_or_else(|| bad("place", place))?;
@@ -97,7 +107,7 @@ impl Progress {
     }
 }
 
-fn parse_lane(text: &str) -> Option<EpochLane> {
+pub(crate) fn parse_lane(text: &str) -> Option<EpochLane> {
     let mut parts = text.split('/');
     let edge: EdgeId = parts.next()?.parse().ok()?;
     let epoch: EpochId = parts.next()?.parse().ok()?;

@@ -1,6 +1,6 @@
 use std::sync::atomic::AtomicI64;
 
-use efd_central_log::{Class, Partition, Place};
+use efd_central_log::{Class, EmbeddedLog, Partition, Place};
 use efd_shared_model::block::Codec;
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
@@ -83,9 +83,11 @@ fn log(folder: &std::path::Path) -> EmbeddedLog {
 fn consumer(name: &'static str) -> (Consumer, Arc<Mutex<Place>>) {
     let place = Arc::new(Mutex::new(Place::FIRST));
     let shared = Arc::clone(&place);
-    let settled = move || Progress {
-        places: [(partition(), *lock(&shared))].into(),
-        ..Progress::default()
+    let settled = move || {
+        Some(Progress {
+            places: [(partition(), *lock(&shared))].into(),
+            ..Progress::default()
+        })
     };
     let consumer = Consumer {
         name,

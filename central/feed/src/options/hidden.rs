@@ -127,6 +127,12 @@ impl From<BTreeMap<String, String>> for Properties {
     }
 }
 
+impl From<Properties> for BTreeMap<String, String> {
+    fn from(Properties(properties): Properties) -> Self {
+        properties
+    }
+}
+
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use efd_central_log::{BlockLog, Entry, Partition, Place};
+use efd_central_log::{BlockLog, Entry, Partition, Place, Reading};
 use efd_shared_model::{Block, BlockId};
 
 use crate::account::Purpose;
@@ -259,7 +259,8 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             };
             active.tried_through = Some(id);
             let (partition, place) = (owed.partition.clone(), owed.place);
-            let entry = self.log.read(&partition, place, 1)?.into_iter().next();
+            let read = self.log.read(&partition, place, 1)?.into_entries();
+            let entry = read.into_iter().next();
             match entry
                 .and_then(readable)
                 .filter(|(_, block)| block.header().id == id)
@@ -295,7 +296,16 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             return Ok(None);
         }
         for (partition, from) in owed.blocks.places.clone() {
-            let entries = self.log.read(&partition, from, READ_BYTES)?;
+            let entries = match self.log.read(&partition, from, READ_BYTES)? {
+                Reading::Entries(entries) => entries,
+                Reading::Absent { next } => {
+                    let places = &mut self.account.output_mut(output).owed.blocks.places;
+                    places.insert(partition, next);
+                    return Ok(Some(Next::Later));
+                }
+                // Of the log that was, nothing is left to look for.
+                Reading::Rewound { .. } => continue,
+            };
             if entries.is_empty() {
                 continue;
             }

@@ -24,6 +24,7 @@ use super::*;
 use crate::account::has;
 use crate::broker::memory::{Cluster, LARGE, MemoryBroker};
 use crate::folder::FolderError;
+use crate::store::{CheckpointStore, StoreError};
 use crate::registry::RegistryError;
 use crate::wire::SchemaId;
 
@@ -219,11 +220,11 @@ struct MemoryStore {
 }
 
 impl CheckpointStore for MemoryStore {
-    fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), FolderError> {
+    fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         if self.is_broken {
             return Err(FolderError::Locked {
                 path: "broken".into(),
-            });
+            }.into());
         }
         self.saves += 1;
         self.text = Some(checkpoint.to_text());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use efd_central_lake::{Lake, LakeError, Options, run};
+use efd_central_lake::{Course, Lake, LakeError, Options, run};
 use efd_central_log::Follower;
 use efd_shared_model::UtcNanos;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -333,7 +333,14 @@ fn the_loop_follows_and_drains() {
             Arc::clone(&taken),
         );
         std::thread::spawn(move || {
-            run(lake, log, &stop, |lake| {
+            let course = || {
+                if stop.load(Ordering::Relaxed) {
+                    Course::Drain
+                } else {
+                    Course::On
+                }
+            };
+            run(lake, log, &course, |lake| {
                 taken.store(lake.counters().buffered_records > 0, Ordering::Relaxed);
             })
         })
@@ -346,4 +353,27 @@ fn the_loop_follows_and_drains() {
     thread.join().unwrap().unwrap();
     // Nothing was 60 s old: all of it is there because the loop drained.
     assert_same(&read(parquet_files(root.path())).rows, &world.oracle);
+}
+
+/// Another process may take over: what is not committed is its to take.
+#[test]
+fn the_loop_leaves_without_a_commit() {
+    let (world, root) = filled(9, 100);
+    let (lake, _) = Lake::open(root.path().to_owned(), Options::default()).unwrap();
+    let taken = AtomicBool::new(false);
+    let course = || {
+        if taken.load(Ordering::Relaxed) {
+            Course::Leave
+        } else {
+            Course::On
+        }
+    };
+    let report = |lake: &Lake| {
+        taken.store(lake.counters().buffered_records > 0, Ordering::Relaxed);
+    };
+    run(lake, Arc::clone(&world.log), &course, report).unwrap();
+    assert!(taken.load(Ordering::Relaxed));
+    let (lake, progress) = Lake::open(root.path().to_owned(), Options::default()).unwrap();
+    assert_eq!(lake.last_commit(), 0);
+    assert_eq!(progress.seen.len(), 0);
 }

@@ -1,0 +1,89 @@
+//! The log that the configuration asks for, and the turns that processes take where they share it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use efd_central_log::{
+    BlockLog, EmbeddedLog, KafkaLog, KafkaOptions, Lease, TopicSettings,
+};
+use efd_shared_daemon::clock::utc_now;
+use efd_shared_daemon::identity::Credentials;
+use efd_shared_store::Options;
+
+use crate::config::{Config, LogStore};
+
+/// What runs where the log is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Here,
+    Cluster(Box<KafkaOptions>),
+}
+
+impl Place {
+    pub(crate) fn of(config: &Config, credentials: &Credentials) -> Result<Self> {
+        match config.log.store {
+            LogStore::Embedded => Ok(Self::Here),
+            LogStore::Kafka => {
+                let name = match &config.name {
+                    Some(name) => name,
+                    None => credentials.identity().central()?,
+                };
+                let centre = name.to_string();
+                let options = kafka_options(config, centre)?;
+                Ok(Self::Cluster(Box::new(options)))
+            }
+        }
+    }
+
+    pub(crate) fn open_log(&self, config: &Config) -> Result<Arc<dyn BlockLog>> {
+        match self {
+            Self::Here => {
+                let options = Options {
+                    segment_bytes_max: config.log.segment_bytes_max.bytes(),
+                    segment_age_max: config.log.segment_age_max.duration(),
+                    ..Options::default()
+                };
+                let (log, recovery) = EmbeddedLog::open(config.path.join("log"), options, utc_now)?;
+                if !recovery.is_clean() {
+                    tracing::error!(?recovery, "The log was damaged");
+                }
+                Ok(Arc::new(log))
+            }
+            Self::Cluster(options) => {
+                let log = KafkaLog::open(options).context("open the log on the cluster")?;
+                Ok(Arc::new(log))
+            }
+        }
+    }
+
+    /// `None`: this process is alone.
+    pub(crate) fn lease(&self, role: &str) -> Result<Option<Lease>> {
+        match self {
+            Self::Here => Ok(None),
+            Self::Cluster(options) => {
+                let lease = Lease::join(options, role, 1)
+                    .with_context(|| format!("join those that run the {role}"))?;
+                Ok(Some(lease))
+            }
+        }
+    }
+}
+
+fn kafka_options(config: &Config, centre: String) -> Result<KafkaOptions> {
+    let feed = &config.feed;
+    let mut client: BTreeMap<String, String> = feed.properties.clone().into();
+    client.insert("bootstrap.servers".into(), feed.brokers.clone());
+    Ok(KafkaOptions {
+        client,
+        topics: TopicSettings {
+            prefix: config.log.topic_prefix.clone(),
+            replication: u16::try_from(feed.replication).context("feed.replication")?,
+            min_insync_replicas: u16::try_from(feed.min_insync_replicas)
+                .context("feed.min_insync_replicas")?,
+            retain: config.log.retain.duration(),
+        },
+        centre,
+        clock: utc_now,
+    })
+}

@@ -1,0 +1,5 @@
+//! The log on a real cluster.
+
+mod kit;
+mod lease;
+mod log;
