@@ -74,7 +74,7 @@ impl Left<'_> {
                 RefuseCode::Version
                 | RefuseCode::Identity
                 | RefuseCode::Protocol
-                | RefuseCode::Data => Cause::Refused,
+                | RefuseCode::Other(_) => Cause::Refused,
             },
             Self::GivenUp(Disconnect::Violation(Violation::Silent { .. })) => Cause::Silent,
             Self::GivenUp(Disconnect::Violation(_)) => Cause::Violation,
