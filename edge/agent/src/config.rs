@@ -18,8 +18,9 @@ pub struct Config {
     /// The namespace of this edge: `summit`, `tucson`. Its certificate must say the same.
     #[serde(deserialize_with = "site")]
     pub site: Site,
-    /// `host:port` of the centre's QUIC port (UDP).
-    pub centre: String,
+    /// `host:port` of a centre's QUIC port (UDP), or a list of them in the order of preference.
+    #[serde(deserialize_with = "centres")]
+    pub centre: Vec<String>,
     /// Network interface of the DDS bus; empty lets Cyclone DDS choose.
     #[serde(default)]
     pub interface: String,
@@ -285,7 +286,7 @@ const LEASE_MAX: Duration = Duration::from_secs(9);
 impl Config {
     pub fn link(&self) -> Link {
         Link {
-            centre: self.centre.clone(),
+            centres: self.centre.clone(),
             mtu_max: self.ship.mtu_max,
             window_bytes: self.ship.in_flight_bytes_max.bytes(),
         }
@@ -336,12 +337,18 @@ impl Config {
                 self.ship.mtu_max
             ),
         );
-        refuse(
-            self.centre
-                .rsplit_once(':')
-                .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()),
-            format!("centre = \"{}\": write `host:port`", self.centre),
-        );
+        refuse(self.centre.is_empty(), "centre = []: name one".into());
+        for (place, centre) in self.centre.iter().enumerate() {
+            let parts = centre.rsplit_once(':');
+            refuse(
+                parts.is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()),
+                format!("centre = \"{centre}\": write `host:port`"),
+            );
+            refuse(
+                self.centre[..place].contains(centre),
+                format!("centre = \"{centre}\": it is named twice"),
+            );
+        }
         refuse(
             self.dds.idl.is_empty(),
             "dds.idl = []: without an IDL folder no SAL topic has a type".into(),
@@ -371,6 +378,32 @@ fn site<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Site, D::Er
     String::deserialize(deserializer)?
         .parse()
         .map_err(serde::de::Error::custom)
+}
+
+/// One, or a list.
+fn centres<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Centres;
+
+    impl<'de> serde::de::Visitor<'de> for Centres {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("`host:port`, or a list of these")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(vec![text.to_owned()])
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            sequence: A,
+        ) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(sequence))
+        }
+    }
+
+    deserializer.deserialize_any(Centres)
 }
 
 fn hours<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Hours>, D::Error> {
@@ -420,6 +453,34 @@ mod tests {
         assert_eq!(shown(&whole), shown(&short));
         assert_eq!(whole.http.listen, Some(([127, 0, 0, 1], HTTP_PORT).into()));
         assert_eq!(short.partitions(), ["summit.*"]);
+    }
+
+    #[test]
+    fn one_centre_or_several() {
+        let read = |centre: &str, settings: &[String]| {
+            let text = format!(
+                "site = \"summit\"\ncentre = {centre}\ninterface = \"\"\ncertificates = \"/c\"\n"
+            );
+            let path = Path::new("edge.toml");
+            efd_shared_daemon::config::parse::<Config>(path, &text, "NOTHING__", [], settings)
+        };
+        let good = |centre: &str| read(centre, &[]).unwrap();
+        assert_eq!(good("\"a:1\"").centre, ["a:1"]);
+        let two = good("[\"a:1\", \"[::1]:2\"]");
+        assert_eq!(two.link().centres, ["a:1", "[::1]:2"]);
+        assert_eq!(two.faults(), Vec::<String>::new());
+        let set = ["centre=[\"c:3\", \"d:4\"]".to_owned()];
+        assert_eq!(read("\"a:1\"", &set).unwrap().centre, ["c:3", "d:4"]);
+        for (wrong, expected) in [
+            ("[]", "name one"),
+            ("[\"a:1\", \"b\"]", "\"b\": write `host:port`"),
+            ("[\"a:1\", \"a:1\"]", "it is named twice"),
+        ] {
+            let faults = good(wrong).faults();
+            assert!(faults.len() == 1 && faults[0].contains(expected), "{faults:?}");
+        }
+        let error = format!("{:?}", read("7", &[]).unwrap_err());
+        assert!(error.contains("`host:port`, or a list of these"), "{error}");
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! What the daemon counts: one set of numbers for `/metrics`, `/status` and the log.
 
+mod link;
 mod tiers;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use efd_edge_dds::RingCounters;
-use efd_edge_ship::{LinkError, Observer};
+use efd_edge_ship::{Cause, Left, Observer};
 use efd_shared_model::{ClockState, LossReason, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_store::Store;
-use efd_shared_wire::edge::{Disconnect, EdgeCounters};
+use efd_shared_wire::edge::{Centre, EdgeCounters};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
 
+use self::link::LinkMeters;
 pub use self::tiers::TierMeters;
 use crate::intake::IntakeCounters;
 use crate::ledger::{LossesOfTheDay, Rate};
@@ -66,6 +69,7 @@ pub struct Meters {
     buffer_bytes: Count,
     segments: Count,
     // The link.
+    link: LinkMeters,
     link_failures: Counter,
     blocks_unreadable: Counter,
     streaming: Gauge<i64, AtomicI64>,
@@ -99,6 +103,14 @@ struct Spans {
 }
 
 impl Meters {
+    /// Of an edge that has these centres to choose from.
+    pub fn new(centres: &[String]) -> Self {
+        Self {
+            link: LinkMeters::new(centres),
+            ..Self::default()
+        }
+    }
+
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("efd_edge");
         let mut gauge =
@@ -255,6 +267,7 @@ impl Meters {
             "Samples named as lost, by reason; a loss of unknown count as one",
             self.loss_samples.clone(),
         );
+        self.link.register(registry);
         self.tiers.register(registry);
         registry.register(
             "commit_seconds",
@@ -404,6 +417,7 @@ impl Meters {
         let rate = spans.commits.per_second().filter(|rate| *rate > 0.0);
         let clock = spans.clock;
         let (tiers, tier_work) = self.tiers.status();
+        let (centre, centres) = self.link.status();
         json!({
             "bus": {
                 "participants": self.participants.get(), "writers": self.writers.get(), "readers": self.readers.get(),
@@ -433,7 +447,7 @@ impl Meters {
             },
             "link": {
                 "state": if self.streaming.get() == 1 { "streaming" } else { "offline" },
-                "failures": self.link_failures.get(), "blocks_live": self.blocks_live.get(),
+                "centre": centre, "centres": centres, "failures": self.link_failures.get(), "blocks_live": self.blocks_live.get(),
                 "blocks_fill": self.blocks_fill.get(), "sent_bytes": self.sent_bytes.get(),
                 "oldest_unacknowledged_seconds": self.oldest_unacked_age_ns() as f64 / 1e9,
             },
@@ -458,11 +472,20 @@ impl Observer for Meters {
         (age, self.backlog_bytes())
     }
 
-    fn closed(&self, _error: &LinkError) {
-        self.link_failures.inc();
+    fn connecting(&self, centre: Centre) {
+        self.link.connecting(centre);
     }
 
-    fn disconnected(&self, _reason: &Disconnect) {}
+    fn connected(&self, centre: Centre, address: SocketAddr) {
+        self.link.connected(centre, address);
+    }
+
+    fn left(&self, centre: Centre, why: Left<'_>) {
+        if why.cause() != Cause::Stopped {
+            self.link_failures.inc();
+        }
+        self.link.left(centre, why);
+    }
 
     fn block_unreadable(&self) {
         self.blocks_unreadable.inc();

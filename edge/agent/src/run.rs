@@ -100,7 +100,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         .context("start tokio")?;
     let _entered = runtime.enter();
     stop.listen().context("listen for signals")?;
-    let meters = Arc::new(Meters::default());
+    let meters = Arc::new(Meters::new(&config.centre));
     let readiness = Readiness::waiting_for(&["buffer", BUS]);
     let server = runtime.block_on(HttpServer::bind(&http))?;
     let mut registry = Registry::default();
@@ -321,11 +321,7 @@ fn surface(
     desk: Desk,
 ) -> Surface {
     let meters = Arc::clone(meters);
-    let (site, edge, centre) = (
-        config.site.to_string(),
-        identity.edge.to_string(),
-        config.centre.clone(),
-    );
+    let (site, edge) = (config.site.to_string(), identity.edge.to_string());
     Surface {
         metrics: Arc::new(registry),
         readiness: readiness.clone(),
@@ -333,7 +329,6 @@ fn surface(
             let mut status = meters.status();
             status["site"] = json!(site);
             status["edge"] = json!(edge);
-            status["link"]["centre"] = json!(centre);
             status
         }),
         extra: efd_edge_query::http::routes(desk),

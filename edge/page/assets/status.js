@@ -54,6 +54,7 @@ function cardsOf(status, clockAhead) {
 		["Link", [
 			["state", linkText(link), link.state !== "streaming"],
 			["centre", link.centre],
+			...(link.centres ?? []).filter(({ state, left }) => state !== "connected" && left).map(({ centre, left }) => [`left ${centre}`, left.reason]),
 			["oldest unsent", known(link.oldest_unacknowledged_seconds, duration)],
 			["unsent", known(buffer.backlog_bytes, (held) => `${bytes(held)} in ${counted(buffer.unacknowledged_blocks, "block")}`)],
 			["failures", known(link.failures, whole)],

@@ -7,7 +7,8 @@ use std::time::Duration;
 use quinn::{ClientConfig, TransportConfig};
 use tokio::sync::mpsc;
 
-use efd_shared_wire::edge::{Attempt, CONTROL_PRIORITY};
+use efd_shared_wire::edge::{Attempt, CONTROL_PRIORITY, Centre};
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::shipper::{Event, FRAMES_MAX, tell};
 
@@ -99,34 +100,30 @@ const NOT_A_CLIENT: u32 = 2;
 /// What goes over the link, apart from the sessions.
 #[derive(Debug, Clone)]
 pub struct Link {
-    /// `host:port` of the centre.
-    pub centre: String,
+    /// `host:port` of each centre, the preferred one first.
+    pub centres: Vec<String>,
     /// UDP payload, bytes.
     pub mtu_max: u16,
     /// Bytes on their way at once.
     pub window_bytes: u64,
 }
 
-impl Link {
-    /// What the centre's certificate must be valid for: the host that we connect to.
-    pub fn server_name(&self) -> &str {
-        let host = self
-            .centre
-            .rsplit_once(':')
-            .map_or(&*self.centre, |it| it.0);
-        host.trim_matches(['[', ']'])
-    }
+/// What a centre's certificate must be valid for: the host that we connect to.
+fn server_name(centre: &str) -> &str {
+    let host = centre.rsplit_once(':').map_or(centre, |it| it.0);
+    host.trim_matches(['[', ']'])
 }
 
-/// `host:port` is looked up again at every attempt: the centre may move.
+/// `host:port` is looked up again at every attempt: a centre may move.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     endpoint: quinn::Endpoint,
     config: ClientConfig,
-    centre: String,
-    server_name: String,
+    centres: Vec<String>,
 }
 
+/// A name's next address is tried beside the one before when that has not answered for so long: more than a round trip.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(400);
 /// Several of these fit into the machine's silence limit.
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 const IDLE_MAX: Duration = Duration::from_secs(12);
@@ -147,28 +144,38 @@ impl Endpoint {
         Ok(Self {
             endpoint,
             config,
-            centre: link.centre.clone(),
-            server_name: link.server_name().to_owned(),
+            centres: link.centres.clone(),
         })
     }
 
+    pub(crate) fn centres(&self) -> usize {
+        self.centres.len()
+    }
+
     /// Tries once; the outcome comes as an event.
-    pub(crate) fn connect(&self, attempt: Attempt, events: mpsc::Sender<Event>) {
+    pub(crate) fn connect(
+        &self,
+        attempt: Attempt,
+        centre: Centre,
+        events: mpsc::Sender<Event>,
+    ) -> AbortHandle {
         let this = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = this.session(attempt, &events).await {
+        let task = tokio::spawn(async move {
+            if let Err(error) = this.session(attempt, centre, &events).await {
                 tell(&events, Event::Closed { attempt, error }).await;
             }
         });
+        task.abort_handle()
     }
 
     /// Connects, then reads the control stream until the connection ends.
     async fn session(
         &self,
         attempt: Attempt,
+        centre: Centre,
         events: &mpsc::Sender<Event>,
     ) -> Result<(), LinkError> {
-        let connection = self.open().await?;
+        let connection = self.open(centre).await?;
         let (mut send, mut receive) = connection.open_bi().await.map_err(LinkError::Open)?;
         send.set_priority(CONTROL_PRIORITY)?;
         let (frames, mut frames_out) = mpsc::channel::<Vec<u8>>(FRAMES_MAX);
@@ -207,8 +214,8 @@ impl Endpoint {
     }
 
     /// Connects and closes again; gives the address that answered and took our certificate.
-    pub async fn probe(&self) -> Result<SocketAddr, LinkError> {
-        let connection = self.open().await?;
+    pub async fn probe(&self, centre: Centre) -> Result<SocketAddr, LinkError> {
+        let connection = self.open(centre).await?;
         let address = connection.remote_address();
         // A client of TLS 1.3 is connected before the server has looked at its certificate. The server takes what comes
         // behind the handshake only if it liked it.
@@ -224,29 +231,55 @@ impl Endpoint {
         Ok(address)
     }
 
-    async fn open(&self) -> Result<quinn::Connection, LinkError> {
-        let centre = || self.centre.clone();
-        let mut addresses = tokio::net::lookup_host(&self.centre)
-            .await
-            .map_err(|source| LinkError::Lookup {
-                centre: centre(),
-                source,
-            })?;
-        let address = addresses
-            .find(SocketAddr::is_ipv4)
-            .ok_or_else(|| LinkError::NoAddress { centre: centre() })?;
-        self.endpoint
-            .connect_with(self.config.clone(), address, &self.server_name)
-            .map_err(|source| LinkError::Begin {
-                centre: centre(),
-                source,
-            })?
-            .await
-            .map_err(|source| LinkError::Connect {
-                centre: centre(),
+    /// By the first of its addresses that answers.
+    async fn open(&self, centre: Centre) -> Result<quinn::Connection, LinkError> {
+        let centre = self.centres.get(centre.0).map_or("", |name| name);
+        let addresses =
+            tokio::net::lookup_host(centre)
+                .await
+                .map_err(|source| LinkError::Lookup {
+                    centre: centre.to_owned(),
+                    source,
+                })?;
+        let addresses: Vec<_> = addresses.filter(SocketAddr::is_ipv4).collect();
+        let mut addresses = addresses.into_iter();
+        let mut last_error = LinkError::NoAddress {
+            centre: centre.to_owned(),
+        };
+        let mut tries = JoinSet::new();
+        loop {
+            if let Some(address) = addresses.next() {
+                tries.spawn(self.clone().open_at(centre.to_owned(), address));
+            }
+            tokio::select! {
+                outcome = tries.join_next() => match outcome {
+                    Some(Ok(Ok(connection))) => return Ok(connection),
+                    Some(Ok(Err(error))) => last_error = error,
+                    // Nobody aborts it, and it does not panic.
+                    Some(Err(_)) => {}
+                    None => return Err(last_error),
+                },
+                () = tokio::time::sleep(NEXT_ADDRESS_AFTER), if addresses.len() > 0 => {}
+            }
+        }
+    }
+
+    async fn open_at(
+        self,
+        centre: String,
+        address: SocketAddr,
+    ) -> Result<quinn::Connection, LinkError> {
+        let connecting =
+            self.endpoint
+                .connect_with(self.config.clone(), address, server_name(&centre));
+        match connecting {
+            Err(source) => Err(LinkError::Begin { centre, source }),
+            Ok(connecting) => connecting.await.map_err(|source| LinkError::Connect {
+                centre,
                 address,
                 source,
-            })
+            }),
+        }
     }
 
     pub(crate) async fn close(&self) {

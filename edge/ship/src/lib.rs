@@ -8,10 +8,12 @@
 
 mod endpoint;
 mod held;
+mod left;
 mod shipper;
 mod source;
 
 pub use endpoint::{Endpoint, EndpointError, Link, LinkError};
 pub use held::{CENTRE, head, held_epochs};
+pub use left::{Cause, Left};
 pub use shipper::{Keeper, Notice, Observer, Outcome, Shipper};
 pub use source::{Source, SourceError};

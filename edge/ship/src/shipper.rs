@@ -4,12 +4,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use efd_shared_daemon::clock::{ClockReader, monotonic_now, utc_now};
-use efd_shared_daemon::exit::chain;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::{
     BlockId, EpochDeclaration, EpochId, EpochLane, RangeSet, Schema, SealedBlock,
@@ -17,13 +17,15 @@ use efd_shared_model::{
 };
 use efd_shared_wire::codec::FrameBuffer;
 use efd_shared_wire::edge::{
-    Attempt, CONTROL_PRIORITY, Command, Disconnect, Durable, EdgeCounters, HeldEpoch,
+    Attempt, CONTROL_PRIORITY, Centre, Command, Durable, EdgeCounters, HeldEpoch,
 };
 use efd_shared_wire::frame::{CentreFrame, EdgeFrame};
 use efd_shared_wire::{Class, EdgeConfig, EdgeSession, Moment};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::endpoint::{Endpoint, LinkError};
+use crate::left::Left;
 use crate::source::Source;
 
 /// Blocks being read or written to the link at once.
@@ -66,10 +68,13 @@ pub trait Keeper: Send + fmt::Debug {
 pub trait Observer: Send + Sync + fmt::Debug {
     /// After every event.
     fn session(&self, streaming: bool, counters: EdgeCounters, unacked_blocks: u64);
+    /// Of the configured list.
+    fn connecting(&self, centre: Centre);
+    fn connected(&self, centre: Centre, address: SocketAddr);
+    /// Once for each that was begun.
+    fn left(&self, centre: Centre, why: Left<'_>);
     /// Age of the oldest block not acknowledged, bytes not acknowledged; for the heartbeat.
     fn backlog(&self) -> (Duration, u64);
-    fn closed(&self, error: &LinkError);
-    fn disconnected(&self, reason: &Disconnect);
     fn block_unreadable(&self);
 }
 
@@ -112,6 +117,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub struct Shipper<S> {
     pub endpoint: Endpoint,
+    /// How many centres there are the endpoint knows.
     pub config: EdgeConfig,
     pub held: Vec<HeldEpoch>,
     pub notices: mpsc::Receiver<Notice>,
@@ -127,7 +133,7 @@ impl<S: Source> Shipper<S> {
     pub async fn run(self, seed: u64) {
         let Self {
             endpoint,
-            config,
+            mut config,
             held,
             mut notices,
             keeper,
@@ -144,6 +150,7 @@ impl<S: Source> Shipper<S> {
             events: events.clone(),
         };
         tokio::task::spawn_blocking(move || disk_reader.run(disk_requests));
+        config.centres = endpoint.centres();
         let mut session = EdgeSession::new(config, seed, now());
         session.handle_start(held, now());
         let mut loop_ = Loop {
@@ -154,6 +161,7 @@ impl<S: Source> Shipper<S> {
             keeper,
             clock,
             observer,
+            trying: None,
             link: None,
             buffer: FrameBuffer::new(),
             sending: 0,
@@ -183,8 +191,14 @@ impl<S: Source> Shipper<S> {
     }
 }
 
-struct Connected {
+/// The one connection that is made or used.
+struct Trying {
     attempt: Attempt,
+    centre: Centre,
+    task: AbortHandle,
+}
+
+struct Connected {
     connection: quinn::Connection,
     frames: mpsc::Sender<Vec<u8>>,
 }
@@ -197,6 +211,8 @@ struct Loop {
     keeper: Box<dyn Keeper>,
     clock: ClockReader,
     observer: Arc<dyn Observer>,
+    trying: Option<Trying>,
+    /// Of what is tried, once it is there.
     link: Option<Connected>,
     buffer: FrameBuffer,
     sending: usize,
@@ -235,26 +251,24 @@ impl Loop {
                 frames,
                 connection,
             } => {
-                tracing::info!(remote = %connection.remote_address(), "Connected to the centre");
+                let Some(centre) = self.centre_of(attempt) else {
+                    return connection.close(0u32.into(), b"too late");
+                };
+                let remote = connection.remote_address();
+                tracing::info!(%remote, "Connected to the centre");
+                self.observer.connected(centre, remote);
                 self.buffer = FrameBuffer::new();
-                self.link = Some(Connected {
-                    attempt,
-                    connection,
-                    frames,
-                });
+                self.link = Some(Connected { connection, frames });
                 self.session.handle_connected(attempt, now);
             }
             Event::Closed { attempt, error } => {
-                self.observer.closed(&error);
-                let reason = chain(&error);
-                tracing::warn!(reason, "Connection to the centre ended");
-                if self
-                    .link
-                    .as_ref()
-                    .is_some_and(|link| link.attempt == attempt)
-                {
-                    self.link = None;
-                }
+                let Some(centre) = self.centre_of(attempt) else {
+                    return;
+                };
+                let why = Left::Closed(&error);
+                tracing::warn!(reason = %why, "Connection to the centre ended");
+                self.observer.left(centre, why);
+                (self.trying, self.link) = (None, None);
                 self.session.handle_closed(attempt, now);
             }
             Event::Control { attempt, bytes } => self.read_frames(attempt, &bytes, now),
@@ -275,12 +289,16 @@ impl Loop {
         }
     }
 
+    /// `None` where we have done with it.
+    fn centre_of(&self, attempt: Attempt) -> Option<Centre> {
+        let trying = self.trying.as_ref();
+        trying
+            .filter(|trying| trying.attempt == attempt)
+            .map(|trying| trying.centre)
+    }
+
     fn read_frames(&mut self, attempt: Attempt, bytes: &[u8], now: Moment) {
-        if self
-            .link
-            .as_ref()
-            .is_none_or(|link| link.attempt != attempt)
-        {
+        if self.centre_of(attempt).is_none() {
             return;
         }
         self.buffer.push(bytes);
@@ -315,7 +333,15 @@ impl Loop {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Connect { attempt } => self.endpoint.connect(attempt, self.events.clone()),
+            Command::Connect { attempt, centre } => {
+                self.observer.connecting(centre);
+                let events = self.events.clone();
+                self.trying = Some(Trying {
+                    attempt,
+                    centre,
+                    task: self.endpoint.connect(attempt, centre, events),
+                });
+            }
             Command::SendFrame(frame) => self.send_frame(&frame),
             Command::SendHeartbeat(vitals) => {
                 let (age, bytes) = self.observer.backlog();
@@ -353,10 +379,14 @@ impl Loop {
             }
             Command::Disconnect { reason } => {
                 tracing::warn!(%reason, "Disconnecting");
-                self.observer.disconnected(&reason);
                 if let Some(link) = self.link.take() {
                     link.connection
                         .close(1u32.into(), reason.to_string().as_bytes());
+                }
+                if let Some(trying) = self.trying.take() {
+                    trying.task.abort();
+                    self.observer
+                        .left(trying.centre, Left::GivenUp(&reason));
                 }
             }
         }

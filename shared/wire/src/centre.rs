@@ -36,6 +36,7 @@ pub struct CentreConfig {
     /// How many blocks do not wait any longer.
     pub ack_blocks_max: u64,
     pub hello_within: Duration,
+    /// What an edge that has other centres to go to hears of this one while nothing happens.
     pub heartbeat_every: Duration,
     /// An edge that says nothing for so long is gone. Several times its heartbeat.
     pub silence_max: Duration,
@@ -48,7 +49,7 @@ impl Default for CentreConfig {
             ack_within: Duration::from_millis(10),
             ack_blocks_max: 256,
             hello_within: Duration::from_secs(10),
-            heartbeat_every: Duration::from_secs(2),
+            heartbeat_every: Duration::from_millis(500),
             silence_max: Duration::from_secs(10),
         }
     }

@@ -9,6 +9,7 @@
 
 mod backoff;
 mod bucket;
+mod choice;
 mod config;
 mod declare;
 mod lane;
@@ -33,9 +34,11 @@ use crate::stream::Class;
 use crate::violation::Violation;
 
 use backoff::Backoff;
+use choice::Choice;
 use ship::Ship;
 
-pub use config::{EdgeConfig, FillOrder, Guarantees, GuaranteesError};
+pub use choice::Centre;
+pub use config::{EdgeConfig, FillOrder, Guarantees, GuaranteesError, Patience};
 
 /// Counts connections. What the shell reports of an older one is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +80,7 @@ pub struct Durable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Then report [`EdgeSession::handle_connected`] or [`EdgeSession::handle_closed`].
-    Connect { attempt: Attempt },
+    Connect { attempt: Attempt, centre: Centre },
     /// On the control stream. [`EdgeFrame::encode`] in [`EdgeSession::version`] has the bytes.
     SendFrame(EdgeFrame),
     /// [`Vitals::frame`] with what the shell knows, on the control stream.
@@ -101,7 +104,7 @@ pub enum Command {
     PersistAcks { lane: EpochLane, ranges: RangeSet },
     /// The centre has them no longer: not to be removed by age.
     PersistUnacks { lane: EpochLane, ranges: RangeSet },
-    /// Close the connection. The machine has done with it.
+    /// Close the connection, or try no longer to make it. The machine has done with it.
     Disconnect { reason: Disconnect },
 }
 
@@ -198,12 +201,13 @@ enum State {
     },
 }
 
-/// One edge's session with the centre, over any number of connections. Holds no block, only which there are.
+/// One edge's session with a centre at a time, over any number of connections. Holds no block, only which there are.
 #[derive(Debug)]
 pub struct EdgeSession {
     config: EdgeConfig,
     state: State,
     attempts: u64,
+    choice: Choice,
     backoff: Backoff,
     ship: Ship,
     /// Bounded by what comes in: the shell polls it empty after every `handle_*`.

@@ -1,4 +1,4 @@
-//! One publisher, one edge, one centre, and the link between them.
+//! One publisher, one edge, a centre or several, and a link to each.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -44,6 +44,8 @@ pub struct RigOptions {
     /// Folders that the edge watches.
     pub edge_idl: Vec<PathBuf>,
     pub network: Network,
+    /// Each with a log and a lake of its own; the edge prefers the first.
+    pub centres: usize,
     pub feed: Option<Feed>,
     /// `KEY=VALUE`, over what the configuration files say.
     pub edge_settings: Vec<String>,
@@ -62,6 +64,7 @@ impl RigOptions {
             edge_idl: idl.clone(),
             idl,
             network,
+            centres: 1,
             feed: None,
             edge_settings: Vec::new(),
             central_settings: Vec::new(),
@@ -83,13 +86,42 @@ pub struct Sim {
 #[derive(Debug)]
 pub struct Rig {
     options: RigOptions,
-    relay: Relay,
-    _ports: [Port; 3],
-    central_http: SocketAddr,
+    centres: Vec<Centre>,
+    _port: Port,
     edge_http: SocketAddr,
-    central: Option<Daemon>,
     edge: Option<Daemon>,
     sim: Option<Daemon>,
+}
+
+/// Counted from 0.
+#[derive(Debug)]
+struct Centre {
+    relay: Relay,
+    _ports: [Port; 2],
+    http: SocketAddr,
+    daemon: Option<Daemon>,
+}
+
+impl Centre {
+    /// With its address for QUIC.
+    fn new(network: &Network) -> Result<(Self, SocketAddr)> {
+        let ports = [Port::reserve()?, Port::reserve()?];
+        let [quic, http] = ports.each_ref().map(local);
+        let relay = network
+            .run(|| Relay::start(quic, RelayOptions::default()))?
+            .context("start relay")?;
+        let centre = Self {
+            relay,
+            _ports: ports,
+            http,
+            daemon: None,
+        };
+        Ok((centre, quic))
+    }
+}
+
+fn local(port: &Port) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port.number()))
 }
 
 const SITE: &str = "summit";
@@ -101,25 +133,23 @@ impl Rig {
     pub fn new(options: RigOptions) -> Result<Self> {
         fs::create_dir_all(&options.folder)
             .with_context(|| format!("make {}", options.folder.display()))?;
-        let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
-        let local = |index: usize| SocketAddr::from(([127, 0, 0, 1], ports[index].number()));
-        let (quic, central_http, edge_http) = (local(0), local(1), local(2));
-        let relay = options
-            .network
-            .run(|| Relay::start(quic, RelayOptions::default()))?
-            .context("start relay")?;
+        let port = Port::reserve()?;
+        let centres = (0..options.centres).map(|_| Centre::new(&options.network));
+        let (centres, quic): (Vec<_>, Vec<_>) =
+            centres.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let rig = Self {
-            relay,
-            _ports: ports,
-            central_http,
-            edge_http,
-            central: None,
+            centres,
+            edge_http: local(&port),
+            _port: port,
             edge: None,
             sim: None,
             options,
         };
         rig.make_certificates()?;
-        fs::write(rig.central_config(), rig.central_toml(quic)).context("write central.toml")?;
+        for (place, quic) in quic.into_iter().enumerate() {
+            let toml = rig.central_toml(place, quic);
+            fs::write(rig.config_of(place), toml).context("write central.toml")?;
+        }
         fs::write(rig.edge_config(), rig.edge_toml()).context("write edge.toml")?;
         Ok(rig)
     }
@@ -129,11 +159,32 @@ impl Rig {
     }
 
     pub fn relay(&self) -> &Relay {
-        &self.relay
+        self.relay_of(0)
+    }
+
+    pub fn relay_of(&self, centre: usize) -> &Relay {
+        &self.centres[centre].relay
     }
 
     pub fn lake(&self) -> PathBuf {
-        self.options.folder.join("lake")
+        self.lake_of(0)
+    }
+
+    pub fn lake_of(&self, centre: usize) -> PathBuf {
+        self.place_of("lake", centre, "")
+    }
+
+    fn config_of(&self, centre: usize) -> PathBuf {
+        self.place_of("central", centre, ".toml")
+    }
+
+    /// `lake` of the first, `lake-2` of the second.
+    fn place_of(&self, name: &str, centre: usize, ending: &str) -> PathBuf {
+        let folder = &self.options.folder;
+        match centre {
+            0 => folder.join(format!("{name}{ending}")),
+            _ => folder.join(format!("{name}-{}{ending}", centre + 1)),
+        }
     }
 
     pub fn oracle(&self) -> PathBuf {
@@ -145,11 +196,11 @@ impl Rig {
     }
 
     pub fn central_http(&self) -> SocketAddr {
-        self.central_http
+        self.centres[0].http
     }
 
     pub fn central_config(&self) -> PathBuf {
-        self.options.folder.join("central.toml")
+        self.config_of(0)
     }
 
     pub fn edge_config(&self) -> PathBuf {
@@ -175,28 +226,27 @@ impl Rig {
     }
 
     pub fn start_central(&mut self) -> Result<()> {
+        self.start_centre(0)
+    }
+
+    pub fn start_centre(&mut self, centre: usize) -> Result<()> {
         let mut command = self.command("efd-central");
         command
             .arg("run")
             .arg("--config")
-            .arg(self.central_config())
+            .arg(self.config_of(centre))
             .args(["--log", "json"]);
         let settings = self.options.central_settings.iter();
         command.args(settings.flat_map(|setting| ["--set", setting]));
         let sabotage = self.options.central_sabotage.iter();
         command.args(sabotage.flat_map(|word| ["--sabotage", word]));
-        let mut daemon = Daemon::start(
-            "efd-central",
-            command,
-            &self.options.folder.join("central.log"),
-        )?;
-        self.options.network.run(|| {
-            daemon.wait_for_http(
-                &format!("http://{}/readyz", self.central_http),
-                READY_WITHIN,
-            )
-        })??;
-        self.central = Some(daemon);
+        let log = self.place_of("central", centre, ".log");
+        let mut daemon = Daemon::start("efd-central", command, &log)?;
+        let url = format!("http://{}/readyz", self.centres[centre].http);
+        self.options
+            .network
+            .run(|| daemon.wait_for_http(&url, READY_WITHIN))??;
+        self.centres[centre].daemon = Some(daemon);
         Ok(())
     }
 
@@ -259,7 +309,18 @@ impl Rig {
     }
 
     pub fn central(&mut self) -> Result<&mut Daemon> {
-        self.central.as_mut().context("efd-central was not started")
+        self.centre(0)
+    }
+
+    pub fn centre(&mut self, centre: usize) -> Result<&mut Daemon> {
+        let daemon = self.centres[centre].daemon.as_mut();
+        daemon.context("efd-central was not started")
+    }
+
+    /// As a power cut does; nothing waits for it any longer.
+    pub fn lose_centre(&mut self, centre: usize) -> Result<()> {
+        let daemon = self.centres[centre].daemon.take();
+        Ok(daemon.context("efd-central was not started")?.kill9()?)
     }
 
     pub fn edge(&mut self) -> Result<&mut Daemon> {
@@ -286,7 +347,11 @@ impl Rig {
     }
 
     pub fn central_status(&self) -> Result<Json> {
-        self.status(self.central_http)
+        self.status_of(0)
+    }
+
+    pub fn status_of(&self, centre: usize) -> Result<Json> {
+        self.status(self.centres[centre].http)
     }
 
     /// What the edge's HTTP answers.
@@ -313,18 +378,24 @@ impl Rig {
         serde_json::from_str(&answer.body).with_context(|| format!("parse {url}"))
     }
 
-    /// Waits until everything the edge has is at the centre, and was taken by its consumers.
+    /// Waits until everything the edge has is at the centre, and was taken by the consumers of each that runs.
     pub fn drain(&mut self, within: Duration) -> Result<()> {
         let idle = |rig: &Self| -> Result<bool> {
-            let (edge, central) = (rig.edge_status()?, rig.central_status()?);
+            let edge = rig.edge_status()?;
             let is_zero =
                 |json: &Json, path: &str| json.pointer(path).and_then(Json::as_u64) == Some(0);
+            for place in rig.running() {
+                let central = rig.status_of(place)?;
+                let is_idle = is_zero(&central, "/lake/behind_blocks")
+                    && (rig.options.feed.is_none()
+                        || (is_zero(&central, "/feed/behind_blocks")
+                            && central["feed"]["state"] == "running"));
+                if !is_idle {
+                    return Ok(false);
+                }
+            }
             Ok(is_zero(&edge, "/samples/waiting")
-                && is_zero(&edge, "/buffer/unacknowledged_blocks")
-                && is_zero(&central, "/lake/behind_blocks")
-                && (rig.options.feed.is_none()
-                    || (is_zero(&central, "/feed/behind_blocks")
-                        && central["feed"]["state"] == "running")))
+                && is_zero(&edge, "/buffer/unacknowledged_blocks"))
         };
         // Twice in a row: the first may have fallen between two stages.
         let mut quiet = 0;
@@ -339,20 +410,23 @@ impl Rig {
         if drained {
             return Ok(());
         }
+        let centres = self.running().map(|place| self.status_of(place));
         bail!(
-            "not drained within {within:?}: edge {}, centre {}",
+            "not drained within {within:?}: edge {}, centre {:?}",
             self.edge_status()?,
-            self.central_status()?
+            centres.collect::<Vec<_>>()
         )
+    }
+
+    fn running(&self) -> impl Iterator<Item = usize> {
+        (0..self.centres.len()).filter(|place| self.centres[*place].daemon.is_some())
     }
 
     /// Ends the programs in the order of the data, each with SIGTERM: the lake commits what it has.
     pub fn stop(&mut self) -> Result<()> {
-        for daemon in [self.sim.take(), self.edge.take(), self.central.take()]
-            .into_iter()
-            .flatten()
-        {
-            let mut daemon = daemon;
+        let centres = self.centres.iter_mut().map(|centre| centre.daemon.take());
+        let daemons = [self.sim.take(), self.edge.take()];
+        for mut daemon in daemons.into_iter().chain(centres).flatten() {
             let status = daemon.stop(STOP_WITHIN)?;
             ensure!(
                 status.success(),
@@ -366,13 +440,17 @@ impl Rig {
 
     /// Published against stored and named, counted by `efd-sim account`.
     pub fn account(&self) -> Result<Account> {
+        self.account_of(0)
+    }
+
+    pub fn account_of(&self, centre: usize) -> Result<Account> {
         let mut command = self.command("efd-sim");
         command
             .arg("account")
             .arg("--oracle")
             .arg(self.oracle())
             .arg("--lake")
-            .arg(self.lake())
+            .arg(self.lake_of(centre))
             .arg("--json");
         let captured = process::run(command, Duration::from_secs(600))?;
         ensure!(
@@ -438,8 +516,13 @@ impl Rig {
         ca(&["issue-edge", "--site", SITE])
     }
 
-    fn central_toml(&self, quic: SocketAddr) -> String {
+    fn central_toml(&self, centre: usize, quic: SocketAddr) -> String {
         let folder = self.options.folder.display();
+        let (path, lake) = (
+            self.place_of("central", centre, ""),
+            self.lake_of(centre),
+        );
+        let (path, lake) = (path.display(), lake.display());
         let feed = self.options.feed.as_ref().map_or_else(String::new, |feed| {
             format!(
                 "[feed]\nbrokers = \"{}\"\nregistry = \"{}\"\nreplication = {}\nmin_insync_replicas = {}\ncheckpoint_every = \"1s\"\n",
@@ -450,9 +533,9 @@ impl Rig {
             )
         });
         format!(
-            "listen = \"{quic}\"\ncertificates = \"{folder}/certificates\"\npath = \"{folder}/central\"\n\
-             [http]\nlisten = \"{}\"\n[lake]\npath = \"{folder}/lake\"\ncommit_every = \"5s\"\n{feed}",
-            self.central_http
+            "listen = \"{quic}\"\ncertificates = \"{folder}/certificates\"\npath = \"{path}\"\n\
+             [http]\nlisten = \"{}\"\n[lake]\npath = \"{lake}\"\ncommit_every = \"5s\"\n{feed}",
+            self.centres[centre].http
         )
     }
 
@@ -464,6 +547,10 @@ impl Rig {
             .iter()
             .map(|path| format!("{:?}", path.display().to_string()))
             .collect();
+        let centres = self.centres.iter();
+        let centres: Vec<_> = centres
+            .map(|centre| format!("\"{}\"", centre.relay.address()))
+            .collect();
         let dds = match &self.options.network {
             Network::Namespace(_) => String::new(),
             Network::Loopback { domain } => {
@@ -471,9 +558,9 @@ impl Rig {
             }
         };
         format!(
-            "site = \"{SITE}\"\ncentre = \"{}\"\ninterface = \"lo\"\ncertificates = \"{folder}/certificates\"\n\
+            "site = \"{SITE}\"\ncentre = [{}]\ninterface = \"lo\"\ncertificates = \"{folder}/certificates\"\n\
              [dds]\nidl = [{}]\n{dds}[buffer]\npath = \"{folder}/buffer\"\n[http]\nlisten = \"{}\"\n",
-            self.relay.address(),
+            centres.join(", "),
             idl.join(", "),
             self.edge_http
         )

@@ -246,7 +246,7 @@ impl World {
             return Ok(());
         };
         match command {
-            Command::Connect { attempt } => {
+            Command::Connect { attempt, centre: _ } => {
                 process.link = None;
                 let wait = latency * 2 + self.dice.millis(1..50);
                 let connected = Event::Connected {

@@ -11,6 +11,7 @@ use efd_edge_agent::{leap, run};
 use efd_edge_ship::Endpoint;
 use efd_shared_daemon::clock::{ClockReader, utc_now};
 use efd_shared_daemon::exit::{Exit, say};
+use efd_shared_wire::edge::Centre;
 
 use super::status::clock_words;
 
@@ -28,7 +29,11 @@ pub(super) fn run(config: &Config, offline: bool) -> Result<Exit> {
     };
     part(
         "configuration",
-        Ok(format!("site {}, centre {}", config.site, config.centre)),
+        Ok(format!(
+            "site {}, centre {}",
+            config.site,
+            config.centre.join(", ")
+        )),
     );
     let http = config.http.check(HTTP_PORT);
     let http = http.and_then(|address| address.probe(PROGRAM));
@@ -56,7 +61,12 @@ pub(super) fn run(config: &Config, offline: bool) -> Result<Exit> {
     part("clock", clock(config));
     part("dds", dds(config));
     match (&identity, offline) {
-        (Ok(identity), false) => part("link", link(config, identity)),
+        (Ok(identity), false) => {
+            for (place, centre) in config.centre.iter().enumerate() {
+                let checked = link(config, identity, Centre(place));
+                part("link", checked.with_context(|| format!("centre {centre}")));
+            }
+        }
         (Err(_), false) => say("skip  link: without a certificate the centre takes nobody"),
         (_, true) => say("skip  link: --offline"),
     }
@@ -132,18 +142,17 @@ fn dds(config: &Config) -> Result<String> {
     ))
 }
 
-fn link(config: &Config, identity: &Identity) -> Result<String> {
+fn link(config: &Config, identity: &Identity, centre: Centre) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let endpoint = Endpoint::new(identity.tls()?, &config.link())?;
-        let remote = tokio::time::timeout(LINK_WITHIN, endpoint.probe())
+        let remote = tokio::time::timeout(LINK_WITHIN, endpoint.probe(centre))
             .await
             .map_err(|_elapsed| {
                 anyhow::anyhow!(
-                    "no answer from {} within {LINK_WITHIN:?}: is efd-central running there, and does UDP pass?",
-                    config.centre
+                    "no answer within {LINK_WITHIN:?}: is efd-central running there, and does UDP pass?"
                 )
             })?
             .map_err(|error| {

@@ -104,6 +104,7 @@ fn print(status: &Json) {
         text("/link/failures"),
         number("/link/oldest_unacknowledged_seconds").unwrap_or(0.0)
     ));
+    link_words(status).iter().for_each(|line| say(line));
     let losses = status["losses_of_last_day"].as_object();
     let losses: Vec<String> = losses
         .into_iter()
@@ -128,6 +129,22 @@ fn print(status: &Json) {
         "certificate expires in {} days",
         text("/certificate/days_left")
     ));
+}
+
+/// Why a centre is not spoken with.
+fn link_words(status: &Json) -> Vec<String> {
+    let centres = status["link"]["centres"].as_array().into_iter().flatten();
+    let left = centres.filter(|centre| centre["state"] != "connected");
+    let words = left.filter_map(|centre| {
+        let text = |path: &str| Some(centre.pointer(path)?.as_str()?.to_owned());
+        Some(format!(
+            "        {} left at {}: {}",
+            text("/centre")?,
+            text("/left/at")?,
+            text("/left/reason")?
+        ))
+    });
+    words.collect()
 }
 
 /// `at most 0.3 ms off`.

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use efd_edge_ship::{Endpoint, Keeper, Link, LinkError, Observer, Outcome, Shipper, Source};
+use efd_edge_ship::{
+    Cause, Endpoint, Keeper, Left, Link, Observer, Outcome, Shipper, Source,
+};
 use efd_shared_daemon::clock::ClockReader;
-use efd_shared_daemon::exit::chain;
 use efd_shared_daemon::identity::Credentials;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::{EpochLane, LeapTable, RangeSet};
 use efd_shared_wire::EdgeConfig;
-use efd_shared_wire::edge::{Disconnect, EdgeCounters, FillOrder};
-use efd_shared_wire::frame::RefuseCode;
+use efd_shared_wire::edge::{Centre, EdgeCounters, FillOrder};
 
 use super::shipment::Shipment;
 use super::{Delivery, SendError};
@@ -59,7 +60,7 @@ pub(super) fn deliver(
         .map_err(SendError::Threads)?;
     let watched = Arc::new(Watched::new(shipment.blocks()));
     let link = Link {
-        centre: delivery.centre.clone(),
+        centres: vec![delivery.centre.clone()],
         mtu_max: MTU_MAX,
         window_bytes: WINDOW_BYTES,
     };
@@ -232,29 +233,17 @@ impl Observer for Watched {
         (Duration::ZERO, 0)
     }
 
-    fn closed(&self, error: &LinkError) {
-        let reason = chain(error);
+    fn connecting(&self, _centre: Centre) {}
+
+    fn connected(&self, _centre: Centre, _address: SocketAddr) {}
+
+    fn left(&self, _centre: Centre, why: Left<'_>) {
+        let reason = why.to_string();
         self.change(|state| {
-            if error.is_refusal() {
+            if why.cause() == Cause::Refused {
                 state.refused = Some(reason.clone());
             }
             state.reason = Some(reason);
-        });
-    }
-
-    fn disconnected(&self, reason: &Disconnect) {
-        let is_final = match reason {
-            Disconnect::Refused(refuse) => refuse.code != RefuseCode::Unavailable,
-            Disconnect::ConnectTimeout(_)
-            | Disconnect::WelcomeTimeout(_)
-            | Disconnect::Violation(_)
-            | Disconnect::Stopped => false,
-        };
-        self.change(|state| {
-            if is_final {
-                state.refused = Some(reason.to_string());
-            }
-            state.reason = Some(reason.to_string());
         });
     }
 

@@ -20,11 +20,13 @@ pub struct EdgeConfig {
     /// Bytes of blocks sent and not acknowledged, at most about that many (a block more). Where it is less than link rate × (round trip and
     /// the log's commit), the link is not filled.
     pub window_bytes: u64,
-    pub connect_within: Duration,
-    pub welcome_within: Duration,
+    /// How many there are to choose from, the preferred one first.
+    pub centres: usize,
+    /// Where there is only one. A connection that is given up too soon helps nobody.
+    pub patience: Patience,
+    /// Where another one may do better. After each round in vain it is doubled, up to the former.
+    pub patience_with_others: Patience,
     pub heartbeat_every: Duration,
-    /// A centre that says nothing for so long is gone. Several times its heartbeat.
-    pub silence_max: Duration,
     pub retry_after: Duration,
     pub retry_after_max: Duration,
 }
@@ -41,12 +43,47 @@ impl EdgeConfig {
             guarantees: Guarantees::default(),
             live_for: Duration::from_secs(5),
             window_bytes: 32 << 20,
-            connect_within: Duration::from_secs(10),
-            welcome_within: Duration::from_secs(10),
+            centres: 1,
+            patience: Patience {
+                connect_within: Duration::from_secs(10),
+                welcome_within: Duration::from_secs(10),
+                silence_max: Duration::from_secs(10),
+            },
+            // Packets of the handshake are sent again after 1 s.
+            patience_with_others: Patience {
+                connect_within: Duration::from_millis(2500),
+                welcome_within: Duration::from_secs(3),
+                silence_max: Duration::from_secs(3),
+            },
             heartbeat_every: Duration::from_secs(2),
-            silence_max: Duration::from_secs(10),
             retry_after: Duration::from_millis(250),
             retry_after_max: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How long a centre may take before the edge has done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    pub connect_within: Duration,
+    pub welcome_within: Duration,
+    /// One that says nothing for so long is gone. Several times its heartbeat.
+    pub silence_max: Duration,
+}
+
+impl EdgeConfig {
+    /// After so many rounds in vain. What is silent for long after it was heard is not at the end of a slow link.
+    pub(super) fn patience(&self, has_others: bool, vain_rounds: u32) -> Patience {
+        if !has_others {
+            return self.patience;
+        }
+        let (short, long) = (self.patience_with_others, self.patience);
+        let factor = 1u32.checked_shl(vain_rounds).unwrap_or(u32::MAX);
+        let stretch = |short: Duration, long| short.saturating_mul(factor).min(long);
+        Patience {
+            connect_within: stretch(short.connect_within, long.connect_within),
+            welcome_within: stretch(short.welcome_within, long.welcome_within),
+            silence_max: short.silence_max,
         }
     }
 }

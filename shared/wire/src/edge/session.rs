@@ -9,11 +9,13 @@ use efd_shared_model::{
 };
 
 use super::backoff::Backoff;
-use super::config::EdgeConfig;
+use super::choice::{Choice, Next};
+use super::config::{EdgeConfig, Patience};
 use super::declare::Reckoning;
 use super::ship::Ship;
 use super::{
-    Attempt, Command, Disconnect, Durable, EdgeCounters, EdgeSession, HeldEpoch, State, Vitals,
+    Attempt, Centre, Command, Disconnect, Durable, EdgeCounters, EdgeSession, HeldEpoch, State,
+    Vitals,
 };
 use crate::codec::{WireError, WireVersion};
 use crate::frame::{
@@ -23,6 +25,9 @@ use crate::limits::LANES_MAX;
 use crate::moment::Moment;
 use crate::stream::Class;
 use crate::violation::Violation;
+
+/// A timer of ours that fires so late tells of a pause of this process.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Getters.
 impl EdgeSession {
@@ -44,6 +49,21 @@ impl EdgeSession {
     /// Whether the centre has answered, and blocks may flow.
     pub fn is_streaming(&self) -> bool {
         matches!(self.state, State::Streaming { .. })
+    }
+
+    /// The connection that is made or used.
+    pub fn attempt(&self) -> Option<Attempt> {
+        match self.state {
+            State::Stopped | State::Offline { .. } => None,
+            State::Connecting { attempt, .. }
+            | State::Greeting { attempt, .. }
+            | State::Streaming { attempt, .. } => Some(attempt),
+        }
+    }
+
+    /// Whom it is made to.
+    pub fn centre(&self) -> Option<Centre> {
+        self.attempt().map(|_| self.choice.current())
     }
 
     /// Of blocks sent and not acknowledged.
@@ -97,6 +117,7 @@ impl EdgeSession {
         Self {
             state: State::Stopped,
             attempts: 0,
+            choice: Choice::new(config.centres),
             backoff: Backoff::new(config.retry_after, config.retry_after_max, seed),
             ship: Ship::new(&config, now),
             outbox: VecDeque::new(),
@@ -115,7 +136,11 @@ impl EdgeSession {
 
     /// Ends for good.
     pub fn handle_stop(&mut self, now: Moment) {
-        self.disconnect(Disconnect::Stopped, now);
+        if self.attempt().is_some() {
+            self.end_connection(now);
+            let reason = Disconnect::Stopped;
+            self.outbox.push_back(Command::Disconnect { reason });
+        }
         self.state = State::Stopped;
     }
 
@@ -188,14 +213,15 @@ impl EdgeSession {
         }));
         self.state = State::Greeting {
             attempt,
-            give_up_at: now + self.config.welcome_within,
+            give_up_at: now + self.patience().welcome_within,
         };
     }
 
     /// The connection could not be made, or is gone.
     pub fn handle_closed(&mut self, attempt: Attempt, now: Moment) {
         if self.attempt() == Some(attempt) {
-            self.go_offline(now);
+            self.end_connection(now);
+            self.go_on(false, now);
         }
     }
 
@@ -220,18 +246,19 @@ impl EdgeSession {
             State::Stopped => {}
             State::Offline { retry_at } => {
                 if retry_at <= now {
+                    self.choice.begin_round();
                     self.connect(now);
                 }
             }
             State::Connecting { give_up_at, .. } => {
                 if give_up_at <= now {
-                    let waited = self.config.connect_within;
+                    let waited = self.patience().connect_within;
                     self.disconnect(Disconnect::ConnectTimeout(waited), now);
                 }
             }
             State::Greeting { give_up_at, .. } => {
                 if give_up_at <= now {
-                    let waited = self.config.welcome_within;
+                    let waited = self.patience().welcome_within;
                     self.disconnect(Disconnect::WelcomeTimeout(waited), now);
                 }
             }
@@ -240,8 +267,13 @@ impl EdgeSession {
                 heartbeat_at,
                 ..
             } => {
-                let silence_max = self.config.silence_max;
-                if heard_at + silence_max <= now {
+                let silence_max = self.patience().silence_max;
+                let silence_at = heard_at + silence_max;
+                if silence_at.min(heartbeat_at) + LATE <= now {
+                    // We stood still: what the centre said meanwhile is yet to be read.
+                    self.on_heard(now);
+                    self.on_heartbeat_due(now);
+                } else if silence_at <= now {
                     self.disconnect(silent(now.since(heard_at), silence_max).into(), now);
                 } else if heartbeat_at <= now {
                     self.on_heartbeat_due(now);
@@ -283,7 +315,7 @@ impl EdgeSession {
                 heartbeat_at,
                 ..
             } => {
-                let silence_at = (heard_at + self.config.silence_max, "silence");
+                let silence_at = (heard_at + self.patience().silence_max, "silence");
                 let first = silence_at.min((heartbeat_at, "heartbeat"));
                 Some(self.ship.opens_at().map_or(first, |at| at.min(first)))
             }
@@ -292,12 +324,15 @@ impl EdgeSession {
 }
 
 impl EdgeSession {
-    fn attempt(&self) -> Option<Attempt> {
-        match self.state {
-            State::Stopped | State::Offline { .. } => None,
-            State::Connecting { attempt, .. }
-            | State::Greeting { attempt, .. }
-            | State::Streaming { attempt, .. } => Some(attempt),
+    fn patience(&self) -> Patience {
+        let choice = &self.choice;
+        self.config
+            .patience(choice.has_others(), choice.vain_rounds())
+    }
+
+    fn on_heard(&mut self, now: Moment) {
+        if let State::Streaming { heard_at, .. } = &mut self.state {
+            *heard_at = now;
         }
     }
 
@@ -308,10 +343,11 @@ impl EdgeSession {
     fn connect(&mut self, now: Moment) {
         self.attempts += 1;
         let attempt = Attempt(self.attempts);
-        self.outbox.push_back(Command::Connect { attempt });
+        let centre = self.choice.current();
+        self.outbox.push_back(Command::Connect { attempt, centre });
         self.state = State::Connecting {
             attempt,
-            give_up_at: now + self.config.connect_within,
+            give_up_at: now + self.patience().connect_within,
         };
     }
 
@@ -332,15 +368,12 @@ impl EdgeSession {
                 false
             }
         };
-        self.go_offline(now);
-        if is_final {
-            let retry_at = now + self.backoff.longest_wait();
-            self.state = State::Offline { retry_at };
-        }
+        self.end_connection(now);
         self.outbox.push_back(Command::Disconnect { reason });
+        self.go_on(is_final, now);
     }
 
-    fn go_offline(&mut self, now: Moment) {
+    fn end_connection(&mut self, now: Moment) {
         self.ship.on_closed(now);
         // What was for this connection; acknowledgements are for the disk.
         self.outbox.retain(|command| match command {
@@ -353,13 +386,24 @@ impl EdgeSession {
             | Command::ReadStreams { .. }
             | Command::SendBlock { .. } => false,
         });
-        let retry_at = now + self.backoff.next_wait();
-        self.state = State::Offline { retry_at };
+    }
+
+    /// To another centre at once, or to all of them again after a while.
+    fn go_on(&mut self, refused: bool, now: Moment) {
+        let wait = match self.choice.on_left(refused) {
+            Next::Try => return self.connect(now),
+            Next::Wait { all_refused: true } => self.backoff.longest_wait(),
+            Next::Wait { all_refused: false } => self.backoff.next_wait(),
+        };
+        self.state = State::Offline {
+            retry_at: now + wait,
+        };
     }
 
     fn on_heartbeat_due(&mut self, now: Moment) {
         // A connection that lasts so long is a good one.
         self.backoff.reset();
+        self.choice.on_good();
         let vitals = self.vitals();
         self.outbox.push_back(Command::SendHeartbeat(vitals));
         if let State::Streaming { heartbeat_at, .. } = &mut self.state {

@@ -1,3 +1,4 @@
+mod centres;
 mod scheduling;
 
 use efd_shared_model::{
@@ -151,7 +152,8 @@ fn offers_nothing_before_the_welcome_and_what_the_centre_lacks_after() {
     assert_eq!(
         commands(&mut edge, at(0)),
         [Command::Connect {
-            attempt: Attempt(1)
+            attempt: Attempt(1),
+            centre: Centre(0)
         }]
     );
     edge.handle_connected(Attempt(1), at(1));
@@ -368,6 +370,10 @@ fn every_state_ends_in_time() {
         "{out:?}"
     );
     let silent_at = retry_at + Duration::from_secs(10);
+    while due(&edge).0 < silent_at {
+        edge.handle_timeout(due(&edge).0);
+    }
+    commands(&mut edge, silent_at);
     edge.handle_timeout(silent_at);
     let out = commands(&mut edge, silent_at);
     assert!(

@@ -73,6 +73,7 @@ pub(crate) struct Options {
     pub(crate) idl: Vec<PathBuf>,
     /// What the edge has at first; `None`: the same.
     pub(crate) edge_idl: Option<Vec<PathBuf>>,
+    pub(crate) centres: usize,
     pub(crate) feed: Option<Feed>,
     pub(crate) central_sabotage: Vec<String>,
     pub(crate) edge_sabotage: Vec<String>,
@@ -88,6 +89,7 @@ impl Options {
             name,
             idl: vec![lab_idl()],
             edge_idl: None,
+            centres: 1,
             feed: None,
             central_sabotage: Vec::new(),
             edge_sabotage: Vec::new(),
@@ -126,6 +128,7 @@ impl Setup {
         edge_idl.push(late_idl.clone());
         let rig = Rig::new(RigOptions {
             edge_idl,
+            centres: options.centres,
             feed: options.feed.clone(),
             edge_settings: options.edge_settings,
             central_settings: options.central_settings,
@@ -193,6 +196,14 @@ impl Setup {
             .unwrap_or(0)
     }
 
+    /// Of the configuration's list, the one that the edge is connected to.
+    pub(crate) fn connected_to(&self) -> Option<usize> {
+        let status = self.rig.edge_status().ok()?;
+        let mut centres = status["link"]["centres"].as_array()?.iter();
+        let connected = centres.position(|centre| centre["state"] == "connected");
+        connected.filter(|_| status["link"]["state"] == "streaming")
+    }
+
     /// Until the edge of this start has recorded so many.
     pub(crate) fn wait_for_samples(&mut self, count: u64) {
         let came = wait_until(Duration::from_secs(60), || {
@@ -218,7 +229,11 @@ impl Setup {
 
     /// Checks the law in the lake.
     pub(crate) fn law(&self) -> Account {
-        let account = self.rig.account().unwrap();
+        self.law_of(0)
+    }
+
+    pub(crate) fn law_of(&self, centre: usize) -> Account {
+        let account = self.rig.account_of(centre).unwrap();
         println!("{}: {}", self.folder.path().display(), account.summary());
         assert!(
             account.published > 0 && account.keeps_the_promise(),
