@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use efd_central_feed::{Properties, RegistryAddress};
 use efd_shared_daemon::http::HttpConfig;
+use efd_shared_daemon::identity::CentralName;
 use efd_shared_daemon::units::{ByteSize, Span};
 use serde::{Deserialize, Deserializer};
 
@@ -22,7 +23,7 @@ pub(crate) struct Config {
     #[serde(default = "default_state_folder")]
     pub(crate) path: PathBuf,
     /// This process among those that share a log; absent: the certificate's name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "central_name")]
     pub(crate) name: Option<CentralName>,
     /// What this process does.
     #[serde(default = "Role::all")]
@@ -147,6 +148,11 @@ pub(crate) struct Feed {
     /// Further librdkafka properties.
     #[serde(deserialize_with = "librdkafka_properties")]
     pub(crate) properties: Properties,
+}
+
+fn central_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<CentralName>, D::Error> {
+    let name = String::deserialize(from)?.parse();
+    name.map(Some).map_err(serde::de::Error::custom)
 }
 
 fn registry_address<'de, D: Deserializer<'de>>(from: D) -> Result<RegistryAddress, D::Error> {

@@ -25,11 +25,10 @@ impl Place {
         match config.log.store {
             LogStore::Embedded => Ok(Self::Here),
             LogStore::Kafka => {
-                let name = match &config.name {
-                    Some(name) => name,
-                    None => credentials.identity().central()?,
+                let centre = match &config.name {
+                    Some(name) => name.to_string(),
+                    None => credentials.identity().central()?.to_string(),
                 };
-                let centre = name.to_string();
                 let options = kafka_options(config, centre)?;
                 Ok(Self::Cluster(Box::new(options)))
             }

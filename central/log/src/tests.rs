@@ -87,7 +87,7 @@ proptest! {
         restarts in prop::collection::vec(0usize..30, 0..4),
     ) {
         let log = declared(&[1, 2]);
-        let mut expected = std::collections::BTreeSet::new();
+        let mut expected = BTreeSet::new();
         for (live, epoch, number) in &appends {
             let class = if *live { Class::Live } else { Class::Fill };
             log.append(&[(partition(class), block(*epoch, *number))]).unwrap();
@@ -106,7 +106,7 @@ proptest! {
             prop_assert_eq!(&progress, follower.progress());
         }
         prop_assert!(delivered.values().all(|&count| count == 1));
-        prop_assert_eq!(delivered.into_keys().collect::<std::collections::BTreeSet<_>>(), expected);
+        prop_assert_eq!(delivered.into_keys().collect::<BTreeSet<_>>(), expected);
     }
 }
 
@@ -274,7 +274,7 @@ mod embedded {
             ..Progress::default()
         };
         let retained = log.retain(Duration::ZERO, &[("lake", behind)]).unwrap();
-        assert_eq!(retained.removed.len(), 2);
+        assert_eq!(retained.removed, 2);
         assert!(
             retained.held_back > 0 && retained.held_back_by.contains("lake"),
             "{retained:?}"

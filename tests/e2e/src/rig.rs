@@ -24,6 +24,15 @@ pub enum Network {
     Loopback { domain: u16 },
 }
 
+/// Where the centres' logs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Log {
+    /// Each has one of its own, and a lake.
+    Embedded,
+    /// One log on the feed's cluster and one lake for all.
+    Kafka,
+}
+
 /// Where the feed sends.
 #[derive(Clone, Debug)]
 pub struct Feed {
@@ -44,8 +53,10 @@ pub struct RigOptions {
     /// Folders that the edge watches.
     pub edge_idl: Vec<PathBuf>,
     pub network: Network,
-    /// Each with a log and a lake of its own; the edge prefers the first.
+    /// The edge prefers the first.
     pub centres: usize,
+    /// Where their logs are.
+    pub log: Log,
     pub feed: Option<Feed>,
     /// `KEY=VALUE`, over what the configuration files say.
     pub edge_settings: Vec<String>,
@@ -65,6 +76,7 @@ impl RigOptions {
             idl,
             network,
             centres: 1,
+            log: Log::Embedded,
             feed: None,
             edge_settings: Vec::new(),
             central_settings: Vec::new(),
@@ -171,7 +183,11 @@ impl Rig {
     }
 
     pub fn lake_of(&self, centre: usize) -> PathBuf {
-        self.place_of("lake", centre, "")
+        let of = match self.options.log {
+            Log::Embedded => centre,
+            Log::Kafka => 0,
+        };
+        self.place_of("lake", of, "")
     }
 
     fn config_of(&self, centre: usize) -> PathBuf {
@@ -320,7 +336,8 @@ impl Rig {
     /// As a power cut does; nothing waits for it any longer.
     pub fn lose_centre(&mut self, centre: usize) -> Result<()> {
         let daemon = self.centres[centre].daemon.take();
-        Ok(daemon.context("efd-central was not started")?.kill9()?)
+        daemon.context("efd-central was not started")?.kill9()?;
+        Ok(())
     }
 
     pub fn edge(&mut self) -> Result<&mut Daemon> {
@@ -384,15 +401,28 @@ impl Rig {
             let edge = rig.edge_status()?;
             let is_zero =
                 |json: &Json, path: &str| json.pointer(path).and_then(Json::as_u64) == Some(0);
+            let mut states = Vec::new();
             for place in rig.running() {
                 let central = rig.status_of(place)?;
                 let is_idle = is_zero(&central, "/lake/behind_blocks")
-                    && (rig.options.feed.is_none()
-                        || (is_zero(&central, "/feed/behind_blocks")
-                            && central["feed"]["state"] == "running"));
+                    && is_zero(&central, "/feed/behind_blocks");
                 if !is_idle {
                     return Ok(false);
                 }
+                states.push(["lake", "feed"].map(|role| central[role]["state"] == "running"));
+            }
+            let runs = match rig.options.log {
+                Log::Embedded => states
+                    .iter()
+                    .all(|[lake, feed]| *lake && (*feed || rig.options.feed.is_none())),
+                // Whoever it is.
+                Log::Kafka => {
+                    states.iter().filter(|[lake, _]| *lake).count() == 1
+                        && states.iter().filter(|[_, feed]| *feed).count() == 1
+                }
+            };
+            if !runs {
+                return Ok(false);
             }
             Ok(is_zero(&edge, "/samples/waiting")
                 && is_zero(&edge, "/buffer/unacknowledged_blocks"))
@@ -532,8 +562,13 @@ impl Rig {
                 feed.replication.div_ceil(2)
             )
         });
+        let log = match self.options.log {
+            Log::Embedded => "",
+            Log::Kafka => "[log]\nstore = \"kafka\"\n",
+        };
+        let name = format!("central-{}", centre + 1);
         format!(
-            "listen = \"{quic}\"\ncertificates = \"{folder}/certificates\"\npath = \"{path}\"\n\
+            "listen = \"{quic}\"\nname = \"{name}\"\ncertificates = \"{folder}/certificates\"\npath = \"{path}\"\n{log}\
              [http]\nlisten = \"{}\"\n[lake]\npath = \"{lake}\"\ncommit_every = \"5s\"\n{feed}",
             self.centres[centre].http
         )

@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use super::Count;
 
 #[derive(Debug, Default)]
-pub struct LinkMeters {
+pub(super) struct LinkMeters {
     connected: Family<CentreLabel, Count>,
     left: Family<LeftLabel, Counter>,
     told: Mutex<Told>,

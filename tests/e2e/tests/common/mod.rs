@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use efd_tests_e2e::{Account, Feed, Network, Rig, RigOptions, Sim};
+use efd_tests_e2e::{Log, Account, Feed, Network, Rig, RigOptions, Sim};
 use efd_tests_testkit::install::Installer;
 use efd_tests_testkit::netns::Namespace;
 use efd_tests_testkit::process;
@@ -74,6 +74,7 @@ pub(crate) struct Options {
     /// What the edge has at first; `None`: the same.
     pub(crate) edge_idl: Option<Vec<PathBuf>>,
     pub(crate) centres: usize,
+    pub(crate) log: Log,
     pub(crate) feed: Option<Feed>,
     pub(crate) central_sabotage: Vec<String>,
     pub(crate) edge_sabotage: Vec<String>,
@@ -90,6 +91,7 @@ impl Options {
             idl: vec![lab_idl()],
             edge_idl: None,
             centres: 1,
+            log: Log::Embedded,
             feed: None,
             central_sabotage: Vec::new(),
             edge_sabotage: Vec::new(),
@@ -129,6 +131,7 @@ impl Setup {
         let rig = Rig::new(RigOptions {
             edge_idl,
             centres: options.centres,
+            log: options.log,
             feed: options.feed.clone(),
             edge_settings: options.edge_settings,
             central_settings: options.central_settings,
