@@ -205,7 +205,8 @@ impl Config {
         );
         refuse(
             is_embedded && !self.roles.contains(&Role::Ingest),
-            "roles has no ingest, and log.store is \"embedded\": nobody else can fill that log".into(),
+            "roles has no ingest, and log.store is \"embedded\": nobody else can fill that log"
+                .into(),
         );
         refuse(
             !is_embedded && feed.brokers.is_empty(),

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use efd_central_log::{
-    BlockLog, EmbeddedLog, KafkaLog, KafkaOptions, Lease, TopicSettings,
-};
+use efd_central_log::{BlockLog, EmbeddedLog, KafkaLog, KafkaOptions, Lease, TopicSettings};
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::identity::Credentials;
 use efd_shared_store::Options;

@@ -1,7 +1,7 @@
 //! The consumers of the log, a thread each, and what keeps the log in order.
 
-use std::path::PathBuf;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -345,7 +345,13 @@ fn run_lake(role: LakeRole, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result
     let is_stopped = || stop.load(Ordering::Acquire);
     match turn {
         LakeTurn::Alone(lake) => {
-            let course = || if is_stopped() { Course::Drain } else { Course::On };
+            let course = || {
+                if is_stopped() {
+                    Course::Drain
+                } else {
+                    Course::On
+                }
+            };
             follow(*lake, log, &course, &status)?;
         }
         LakeTurn::Shared(lease) => {

@@ -85,7 +85,8 @@ impl Feed {
     /// A feed that runs whenever this process has the seat, by [`Self::run_in`].
     pub fn standing_by(options: FeedOptions) -> Result<Self, FeedError> {
         let feed = Self::new(options, None)?;
-        feed.status.update(|status| status.state = State::StandingBy);
+        feed.status
+            .update(|status| status.state = State::StandingBy);
         Ok(feed)
     }
 
@@ -134,7 +135,11 @@ impl Feed {
         self.status.update(|status| {
             status.state = state;
             // Of what follows another process knows.
-            (status.lag_blocks, status.in_flight_blocks, status.in_flight_records) = (0, 0, 0);
+            (
+                status.lag_blocks,
+                status.in_flight_blocks,
+                status.in_flight_records,
+            ) = (0, 0, 0);
             status.parked.clear();
         });
         Ok(())
@@ -183,8 +188,7 @@ impl Feed {
     ) -> Result<(), Ended> {
         let elapsed = || now().duration_since(begin);
         let checkpoint = load(store, &self.status)?;
-        let broker =
-            KafkaBroker::connect(&self.options, tenure.clone()).map_err(Ended::Broker)?;
+        let broker = KafkaBroker::connect(&self.options, tenure.clone()).map_err(Ended::Broker)?;
         if !matches!(before.state, State::WaitingForBroker(_)) {
             self.status
                 .update(|status| status.state = State::ReadingBack);

@@ -52,7 +52,6 @@ pub(crate) enum Loaded {
     },
 }
 
-
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,

@@ -452,12 +452,12 @@ impl Broker for KafkaBroker {
             return Err(SendError::Failed(BrokerError::Fatal(reason)));
         };
         sent.map_err(|(error, _)| match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::QueueFull) => SendError::Full,
-                _ => match judge(&error) {
-                    Judged::Refused(refusal) => SendError::Refused(refusal),
-                    Judged::Unknown(reason) => SendError::Failed(BrokerError::Fatal(reason)),
-                },
-            })
+            Some(RDKafkaErrorCode::QueueFull) => SendError::Full,
+            _ => match judge(&error) {
+                Judged::Refused(refusal) => SendError::Refused(refusal),
+                Judged::Unknown(reason) => SendError::Failed(BrokerError::Fatal(reason)),
+            },
+        })
     }
 
     fn poll(&mut self, wait: Duration, acks: &mut Vec<Ack>) -> Result<(), BrokerError> {

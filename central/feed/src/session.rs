@@ -17,11 +17,11 @@ use efd_shared_model::{EpochId, StreamNumber};
 use crate::account::{Account, Counters, Purpose};
 use crate::broker::{Ack, Broker, BrokerError, Ensured, OutputIx, Span};
 use crate::checkpoint::Checkpoint;
-use crate::store::CheckpointStore;
 use crate::options::TopicFormat;
 use crate::registry::Registry;
 use crate::route::{RouteKey, Routes};
 use crate::status::{ParkedOutput, State, Status};
+use crate::store::CheckpointStore;
 
 use push::{Job, Pushed};
 use retry::Retries;

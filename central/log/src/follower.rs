@@ -129,11 +129,15 @@ impl<L: BlockLog + ?Sized> Follower<L> {
         let blocks = self.log.note_lost(&missing)?;
         if blocks > 0 {
             tracing::error!(
-                blocks, lanes = missing.len(),
+                blocks,
+                lanes = missing.len(),
                 "The log gave up blocks that a consumer had not taken; their edges are asked for them again"
             );
         }
-        self.counters.missed += missing.values().map(|lost| lost.member_count()).sum::<u64>();
+        self.counters.missed += missing
+            .values()
+            .map(|lost| lost.member_count())
+            .sum::<u64>();
         self.audit = None;
         self.progress.has_passed = false;
         Ok(())

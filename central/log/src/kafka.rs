@@ -218,7 +218,10 @@ impl KafkaLog {
             return Ok(());
         }
         self.topics.ensure_partition(partition)?;
-        if !self.meta.with(|table| table.partitions().contains(partition)) {
+        if !self
+            .meta
+            .with(|table| table.partitions().contains(partition))
+        {
             self.write(&[Record::partition(partition)])?;
         }
         lock(&self.own).ready.insert(partition.clone());
@@ -292,7 +295,13 @@ impl KafkaLog {
         let (lanes, records) = {
             let mut own = lock(&self.own);
             let lanes = std::mem::take(&mut own.unwritten);
-            let record = |lane| Some(Record::received(&self.centre, lane, own.received.get(lane)?));
+            let record = |lane| {
+                Some(Record::received(
+                    &self.centre,
+                    lane,
+                    own.received.get(lane)?,
+                ))
+            };
             let records: Vec<Record> = lanes.iter().filter_map(record).collect();
             (lanes, records)
         };
@@ -441,7 +450,10 @@ impl BlockLog for KafkaLog {
         if let Some(known) = lock(&self.bounds).get(partition) {
             return Ok(*known);
         }
-        if !self.meta.with(|table| table.partitions().contains(partition)) {
+        if !self
+            .meta
+            .with(|table| table.partitions().contains(partition))
+        {
             return Ok((Place::FIRST, Place::FIRST));
         }
         let found = bounds(&self.watcher.0, &self.topics.names().of(partition))?;
@@ -450,7 +462,11 @@ impl BlockLog for KafkaLog {
     }
 
     fn received(&self, lane: EpochLane) -> Result<RangeSet, LogError> {
-        let mut received = lock(&self.own).received.get(&lane).cloned().unwrap_or_default();
+        let mut received = lock(&self.own)
+            .received
+            .get(&lane)
+            .cloned()
+            .unwrap_or_default();
         self.meta.with(|table| {
             received.union(&table.received_by_others(&self.centre, &lane));
             received.subtract(&table.lost(&lane));

@@ -330,8 +330,11 @@ pub trait BlockLog: fmt::Debug + Send + Sync + 'static {
 
     /// Lets go what is older than `age_max` and every consumer has read; or says whom retention, which is another's
     /// work, will pass.
-    fn retain(&self, age_max: Duration, consumers: &[(&str, Progress)])
-    -> Result<Retained, LogError>;
+    fn retain(
+        &self,
+        age_max: Duration,
+        consumers: &[(&str, Progress)],
+    ) -> Result<Retained, LogError>;
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError>;
 

@@ -11,8 +11,8 @@ use efd_shared_model::{
 };
 
 use crate::{
-    BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Progress, Reading,
-    Retained, Stream,
+    BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Progress,
+    Reading, Retained, Stream,
 };
 
 /// Forgets everything when dropped; otherwise keeps every promise of [`BlockLog`].

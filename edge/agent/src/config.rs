@@ -477,7 +477,10 @@ mod tests {
             ("[\"a:1\", \"a:1\"]", "it is named twice"),
         ] {
             let faults = good(wrong).faults();
-            assert!(faults.len() == 1 && faults[0].contains(expected), "{faults:?}");
+            assert!(
+                faults.len() == 1 && faults[0].contains(expected),
+                "{faults:?}"
+            );
         }
         let error = format!("{:?}", read("7", &[]).unwrap_err());
         assert!(error.contains("`host:port`, or a list of these"), "{error}");

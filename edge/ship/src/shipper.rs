@@ -385,8 +385,7 @@ impl Loop {
                 }
                 if let Some(trying) = self.trying.take() {
                     trying.task.abort();
-                    self.observer
-                        .left(trying.centre, Left::GivenUp(&reason));
+                    self.observer.left(trying.centre, Left::GivenUp(&reason));
                 }
             }
         }

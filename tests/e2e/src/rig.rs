@@ -548,10 +548,7 @@ impl Rig {
 
     fn central_toml(&self, centre: usize, quic: SocketAddr) -> String {
         let folder = self.options.folder.display();
-        let (path, lake) = (
-            self.place_of("central", centre, ""),
-            self.lake_of(centre),
-        );
+        let (path, lake) = (self.place_of("central", centre, ""), self.lake_of(centre));
         let (path, lake) = (path.display(), lake.display());
         let feed = self.options.feed.as_ref().map_or_else(String::new, |feed| {
             format!(

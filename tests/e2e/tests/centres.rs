@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::disallowed_methods,
     reason = "a test stops where it fails, in its helpers too"
 )]
 
@@ -42,9 +43,7 @@ fn wait_for_centre(setup: &Setup, centre: usize) -> Duration {
     let moved = wait_until(MOVE_WITHIN, || setup.connected_to() == Some(centre));
     assert!(moved, "{}", setup.rig.edge_status().unwrap());
     let sent = setup.edge_number("/link/sent_bytes");
-    let ships = wait_until(MOVE_WITHIN, || {
-        setup.edge_number("/link/sent_bytes") > sent
-    });
+    let ships = wait_until(MOVE_WITHIN, || setup.edge_number("/link/sent_bytes") > sent);
     assert!(ships, "{}", setup.rig.edge_status().unwrap());
     began.elapsed()
 }
@@ -151,7 +150,10 @@ fn a_bad_link_is_no_dead_centre() {
     setup.end_of_sim();
     let counts = setup.rig.relay_of(0).counts();
     println!("{counts:?}");
-    assert_eq!((setup.connected_to(), times_left(&setup)), (Some(0), before));
+    assert_eq!(
+        (setup.connected_to(), times_left(&setup)),
+        (Some(0), before)
+    );
     setup.rig.relay_of(0).shape_both(Shape::default());
     setup.rig.drain(SETTLE).unwrap();
     setup.rig.stop().unwrap();

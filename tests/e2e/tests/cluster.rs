@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
+    clippy::disallowed_methods,
     reason = "a test stops where it fails, in its helpers too"
 )]
 
@@ -41,7 +42,10 @@ fn wait_for_others(setup: &Setup, gone: usize, since: Instant) -> String {
     let other = 1 - gone;
     let mut told = Vec::new();
     for (what, is_so) in [
-        ("edge", &(|| setup.connected_to() == Some(other)) as &dyn Fn() -> bool),
+        (
+            "edge",
+            &(|| setup.connected_to() == Some(other)) as &dyn Fn() -> bool,
+        ),
         // Who is frozen does not answer: it is not asked.
         ("feed", &|| state(setup, other, "feed") == "running"),
         ("lake", &|| state(setup, other, "lake") == "running"),
@@ -73,7 +77,7 @@ fn two_centres_take_over_from_each_other() {
     setup
         .rig
         .start_sim(&Sim {
-            seconds: 60 + rounds * 40,
+            seconds: 40 + rounds * 25,
             rate: 1000,
             more: vec!["--values".into()],
         })
@@ -83,7 +87,11 @@ fn two_centres_take_over_from_each_other() {
         let settled = wait_until(TAKE_OVER_WITHIN, || {
             owner(&setup, "feed").is_some() && owner(&setup, "lake").is_some()
         });
-        assert!(settled, "{:?}", CENTRES.map(|centre| setup.rig.status_of(centre)));
+        assert!(
+            settled,
+            "{:?}",
+            CENTRES.map(|centre| setup.rig.status_of(centre))
+        );
         let victim = owner(&setup, "feed").unwrap();
         let began = Instant::now();
         setup.rig.lose_centre(victim).unwrap();
@@ -95,7 +103,12 @@ fn two_centres_take_over_from_each_other() {
     // Frozen, with a take-over meanwhile, and woken: it must not send what it had begun. The kernel ends it before.
     let victim = owner(&setup, "feed").unwrap();
     let began = Instant::now();
-    setup.rig.centre(victim).unwrap().signal(Signal::Stop).unwrap();
+    setup
+        .rig
+        .centre(victim)
+        .unwrap()
+        .signal(Signal::Stop)
+        .unwrap();
     let took = wait_for_others(&setup, victim, began);
     println!("centre {victim} frozen; taken over: {took}");
     std::thread::sleep(Duration::from_secs(5));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::services::Services;
 use common::{Options, Setup, exclusive, wait_until};
-use efd_tests_e2e::Sim;
+use efd_tests_e2e::{Log, Sim};
 use efd_tests_testkit::process::{self, Captured};
 
 const SETTLE: Duration = Duration::from_secs(120);
@@ -102,8 +102,8 @@ fn cut_and_killed_all_is_there_once_or_named() {
     services.finish();
 }
 
-/// Three brokers, three copies of each record, two of which have to be durable. Each broker is killed in turn under
-/// traffic, and the centre in between: whoever reads the topics sees each sample once.
+/// Three brokers, three copies of each block of the log and of each record, two of which have to be durable. Each broker
+/// is killed in turn under traffic, and the centre in between: whoever reads the topics sees each sample once.
 #[test]
 fn each_broker_of_a_cluster_is_killed_in_turn() {
     const BROKERS: u32 = 3;
@@ -112,7 +112,10 @@ fn each_broker_of_a_cluster_is_killed_in_turn() {
         return;
     };
     let rounds = if common::long() { 10 } else { 2 };
-    let mut setup = Setup::with(services.options("brokers"));
+    let mut setup = Setup::with(Options {
+        log: Log::Kafka,
+        ..services.options("brokers")
+    });
     setup.start();
     setup
         .rig

@@ -24,8 +24,8 @@ use super::*;
 use crate::account::has;
 use crate::broker::memory::{Cluster, LARGE, MemoryBroker};
 use crate::folder::FolderError;
-use crate::store::{CheckpointStore, StoreError};
 use crate::registry::RegistryError;
+use crate::store::{CheckpointStore, StoreError};
 use crate::wire::SchemaId;
 
 const STREAMS: u32 = 5;
@@ -224,7 +224,8 @@ impl CheckpointStore for MemoryStore {
         if self.is_broken {
             return Err(FolderError::Locked {
                 path: "broken".into(),
-            }.into());
+            }
+            .into());
         }
         self.saves += 1;
         self.text = Some(checkpoint.to_text());

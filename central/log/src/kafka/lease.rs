@@ -124,7 +124,10 @@ impl Shared {
             let left = give_up_at.saturating_duration_since(now());
             if left.is_zero() {
                 // It is fenced: what it still does leaves the process no more.
-                tracing::warn!(role = self.role, "A consumer has not ended; its seat is given back");
+                tracing::warn!(
+                    role = self.role,
+                    "A consumer has not ended; its seat is given back"
+                );
                 break;
             }
             let waited = self.changed.wait_timeout(state, left);
@@ -173,7 +176,8 @@ impl Shared {
         }
         let taken: Vec<_> = state.seats.keys().copied().collect();
         tracing::warn!(
-            role = self.role, trouble = state.trouble.as_deref().unwrap_or_default(),
+            role = self.role,
+            trouble = state.trouble.as_deref().unwrap_or_default(),
             "The seat was not confirmed for {TENURE:?}; its consumer ends here"
         );
         for seat in taken {
@@ -367,7 +371,10 @@ impl Drop for Lease {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(role = self.shared.role, "The thread that holds seats panicked");
+            tracing::error!(
+                role = self.shared.role,
+                "The thread that holds seats panicked"
+            );
         }
     }
 }
@@ -413,7 +420,9 @@ impl Seat {
         if next == 0 {
             return Ok(None);
         }
-        self.register.read(i32::from(self.number.0), next - 1).map(Some)
+        self.register
+            .read(i32::from(self.number.0), next - 1)
+            .map(Some)
     }
 
     /// Durable, and saved by an owner that still has the seat, when this returns `Ok`.
@@ -524,9 +533,7 @@ fn prove(consumer: &BaseConsumer<Member>, shared: &Shared, is_stopped: &AtomicBo
         }
         let state = shared.state();
         let calm = |state: &mut State| !state.is_urgent;
-        let waited = shared
-            .changed
-            .wait_timeout_while(state, RENEW_EVERY, calm);
+        let waited = shared.changed.wait_timeout_while(state, RENEW_EVERY, calm);
         drop(waited);
     }
 }

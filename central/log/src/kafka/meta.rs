@@ -165,10 +165,7 @@ impl Table {
                 };
                 let streams = self.streams.entry(epoch).or_insert_with(none);
                 streams.declarations.insert(stream.number, stream);
-                while streams
-                    .declarations
-                    .contains_key(&streams.through.next())
-                {
+                while streams.declarations.contains_key(&streams.through.next()) {
                     streams.through = streams.through.next();
                 }
             }

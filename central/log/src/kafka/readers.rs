@@ -162,7 +162,11 @@ impl Reader {
         };
         while bytes < bytes_max {
             let must_wait = found.is_empty() && cursor.next < cursor.end;
-            let wait = if must_wait { LOOK_EVERY } else { Duration::ZERO };
+            let wait = if must_wait {
+                LOOK_EVERY
+            } else {
+                Duration::ZERO
+            };
             let one = match cursor.early.pop_front() {
                 Some(one) => one,
                 None => match cursor.queue.poll(wait) {

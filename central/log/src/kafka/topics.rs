@@ -4,9 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use efd_shared_model::block::PAYLOAD_BYTES_MAX;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::{LogError, Partition};
@@ -76,7 +74,10 @@ impl TopicSettings {
             Kind::Meta => [
                 ("cleanup.policy", "compact".to_owned()),
                 // Only closed segments are compacted.
-                ("segment.ms", Duration::from_secs(3600).as_millis().to_string()),
+                (
+                    "segment.ms",
+                    Duration::from_secs(3600).as_millis().to_string(),
+                ),
                 ("min.cleanable.dirty.ratio", "0.2".into()),
             ],
             Kind::Blocks => [
@@ -123,7 +124,10 @@ fn judge(
         return Ok(None);
     }
     match setting {
-        "cleanup.policy" => fault(wanted.to_owned(), "with it the log would lose what it must keep"),
+        "cleanup.policy" => fault(
+            wanted.to_owned(),
+            "with it the log would lose what it must keep",
+        ),
         "max.message.bytes" if number(found) < number(wanted) => {
             fault(format!("{wanted} or more"), "large blocks would be refused")
         }
@@ -173,7 +177,10 @@ impl Topics {
         let topic = self.settings.role(role);
         self.ensure(&topic, (Kind::Role, seats))?;
         let look = || {
-            let found = self.admin.inner().fetch_metadata(Some(&topic), ANSWER_WITHIN);
+            let found = self
+                .admin
+                .inner()
+                .fetch_metadata(Some(&topic), ANSWER_WITHIN);
             let found = found.map_err(storage("look at a role's topic"))?;
             let found = found.topics().iter().find(|found| found.name() == topic);
             Ok::<_, LogError>(found.map_or(0, |found| found.partitions().len()))

@@ -67,7 +67,10 @@ fn two_centres_share_a_log() {
     declare(&a);
     declare(&b);
     let again = b.declare(&epoch(), &[stream(1, "other")], &[schema()]);
-    assert!(matches!(again, Err(LogError::Redeclared { .. })), "{again:?}");
+    assert!(
+        matches!(again, Err(LogError::Redeclared { .. })),
+        "{again:?}"
+    );
     append(&a, Class::Live, 1..=3);
     append(&b, Class::Fill, 4..=5);
     // A block that an edge has sent to both.
@@ -86,7 +89,11 @@ fn two_centres_share_a_log() {
     a.maintain();
     b.maintain();
     let all = || Ok::<_, LogError>(a.received(LANE)?.to_string());
-    assert!(wait_until(SOON, || all().unwrap() == "{1-6}"), "{:?}", all());
+    assert!(
+        wait_until(SOON, || all().unwrap() == "{1-6}"),
+        "{:?}",
+        all()
+    );
     drop(a);
     let a = Arc::new(open(kafka, "a"));
     assert_eq!(a.received(LANE).unwrap().to_string(), "{1-6}");
@@ -115,7 +122,14 @@ fn places() {
     for numbers in [1..=50u64, 51..=100] {
         append(&log, Class::Live, numbers);
     }
-    for (from, bytes) in [(1, 1), (100, 1 << 20), (17, 300), (99, 1), (17, 1 << 20), (1, 1 << 20)] {
+    for (from, bytes) in [
+        (1, 1),
+        (100, 1 << 20),
+        (17, 300),
+        (99, 1),
+        (17, 1 << 20),
+        (1, 1 << 20),
+    ] {
         let Reading::Entries(entries) = log.read(&live, Place(from), bytes).unwrap() else {
             panic!("{from}");
         };
@@ -127,7 +141,13 @@ fn places() {
     assert!(matches!(end, Reading::Entries(entries) if entries.is_empty()));
     let behind = log.read(&live, Place(500), 1).unwrap();
     assert!(
-        matches!(behind, Reading::Rewound { first: Place(1), end: Place(101) }),
+        matches!(
+            behind,
+            Reading::Rewound {
+                first: Place(1),
+                end: Place(101)
+            }
+        ),
         "{behind:?}"
     );
     // Two consumers side by side.
@@ -208,7 +228,11 @@ fn retention_passes_a_consumer() {
     assert_eq!(log.health().absent, Lost::from([(LANE, absent)]));
     assert_eq!(log.health().lost_blocks, 0);
     let again = take(&log, &mut progress);
-    let expected: Vec<u64> = missed.iter().flatten().filter(|number| *number > 5).collect();
+    let expected: Vec<u64> = missed
+        .iter()
+        .flatten()
+        .filter(|number| *number > 5)
+        .collect();
     assert_eq!(again, expected);
     assert!(!progress.has_passed);
     drop(log);

@@ -156,9 +156,9 @@ impl Known {
             Link::Connecting => ("connecting", None),
             Link::Connected(address) => ("connected", Some(address.to_string())),
         };
-        let left = self.left.as_ref().map(|left| {
-            json!({ "at": left.at.to_string(), "cause": left.cause, "reason": left.reason })
-        });
+        let left = self.left.as_ref().map(
+            |left| json!({ "at": left.at.to_string(), "cause": left.cause, "reason": left.reason }),
+        );
         json!({
             "centre": self.name, "state": state, "address": address,
             "left": left, "times_left": self.times_left,
@@ -188,6 +188,9 @@ mod tests {
         assert_eq!(centres[1]["state"], "connected");
         assert_eq!(centres[1]["address"], "127.0.0.1:2");
         assert_eq!(centres[1]["left"], Json::Null);
-        assert_eq!((meters.gauge("a:1").get(), meters.gauge("b:2").get()), (0, 1));
+        assert_eq!(
+            (meters.gauge("a:1").get(), meters.gauge("b:2").get()),
+            (0, 1)
+        );
     }
 }

@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use efd_edge_ship::{
-    Cause, Endpoint, Keeper, Left, Link, Observer, Outcome, Shipper, Source,
-};
+use efd_edge_ship::{Cause, Endpoint, Keeper, Left, Link, Observer, Outcome, Shipper, Source};
 use efd_shared_daemon::clock::ClockReader;
 use efd_shared_daemon::identity::Credentials;
 use efd_shared_daemon::shutdown::Stop;

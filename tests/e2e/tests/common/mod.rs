@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use efd_tests_e2e::{Log, Account, Feed, Network, Rig, RigOptions, Sim};
+use efd_tests_e2e::{Account, Feed, Log, Network, Rig, RigOptions, Sim};
 use efd_tests_testkit::install::Installer;
 use efd_tests_testkit::netns::Namespace;
 use efd_tests_testkit::process;

@@ -64,7 +64,10 @@ impl Register {
             .map_err(storage("read a checkpoint"))?;
         let failed = |reason: String| LogError::Storage {
             action: "read a checkpoint",
-            reason: format!("{} partition {partition} offset {offset}: {reason}", self.topic),
+            reason: format!(
+                "{} partition {partition} offset {offset}: {reason}",
+                self.topic
+            ),
         };
         let give_up_at = now() + ANSWER_WITHIN;
         let found = loop {

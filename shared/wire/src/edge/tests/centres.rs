@@ -18,7 +18,10 @@ fn asked(edge: &mut EdgeSession, now: Moment) -> Option<usize> {
         .into_iter()
         .filter_map(|command| match command {
             Command::Connect { centre, attempt } => {
-                assert_eq!((edge.centre(), edge.attempt()), (Some(centre), Some(attempt)));
+                assert_eq!(
+                    (edge.centre(), edge.attempt()),
+                    (Some(centre), Some(attempt))
+                );
                 Some(centre.0)
             }
             Command::SendFrame(_)
