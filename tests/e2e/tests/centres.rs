@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::{Options, Setup, exclusive, wait_until};
 use efd_tests_e2e::Sim;
+use efd_tests_testkit::process;
 use efd_tests_testkit::relay::{Direction, Shape};
 
 const SETTLE: Duration = Duration::from_secs(90);
@@ -92,6 +93,17 @@ fn a_goodbye_moves_the_edge_and_a_dead_first_choice_does_not_hold_it() {
     let _turn = exclusive();
     let mut setup = two("centre-stops");
     setup.rig.start_centre(1).unwrap();
+    let mut check = setup.rig.command("efd-edge");
+    check
+        .arg("check")
+        .arg("--config")
+        .arg(setup.rig.edge_config());
+    let checked = process::run(check, Duration::from_secs(60)).unwrap();
+    for (centre, expected) in [(0, "FAIL  link"), (1, "ok    link")] {
+        let address = setup.rig.relay_of(centre).address();
+        let line = format!("{expected}: centre {address}: ");
+        assert!(checked.stdout.contains(&line), "{line}{}", checked.stdout);
+    }
     setup.rig.start_edge().unwrap();
     setup.rig.start_sim(&lab(20, 500)).unwrap();
     let took = wait_for_centre(&setup, 1);

@@ -64,6 +64,7 @@ pub(super) fn run(config: &Config, offline: bool) -> Result<Exit> {
         (Ok(identity), false) => {
             for (place, centre) in config.centre.iter().enumerate() {
                 let checked = link(config, identity, Centre(place));
+                let checked = checked.map(|text| format!("centre {centre}: {text}"));
                 part("link", checked.with_context(|| format!("centre {centre}")));
             }
         }
@@ -166,6 +167,6 @@ fn link(config: &Config, identity: &Identity, centre: Centre) -> Result<String> 
                     error
                 }
             })?;
-        Ok(format!("the centre answers at {remote}"))
+        Ok(format!("it answers at {remote}"))
     })
 }
