@@ -11,6 +11,8 @@
 
 mod register;
 mod switch;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -146,6 +148,11 @@ impl Shared {
     /// `list` was committed by a request that was sent at that moment.
     fn proved(&self, list: &TopicPartitionList, sent: Moment) {
         let mut state = self.state();
+        // Answered so late that a tenure would be over already: it says nothing of who has the seat now.
+        if sent + TENURE <= Moment::now() {
+            state.trouble = Some(format!("a commit was answered after more than {TENURE:?}"));
+            return;
+        }
         state.proven = state.proven.max(Some(sent));
         state.trouble = None;
         for element in list.elements() {
