@@ -12,7 +12,7 @@ use efd_shared_daemon::{config as configuration, logs};
 use efd_shared_model::EdgeId;
 use serde_json::Value as Json;
 
-use crate::config::{Config, HTTP_PORT};
+use crate::config::{Config, HTTP_PORT, Role};
 use crate::meters::PROGRAM;
 use crate::{Arguments, CaCommand, Command, run};
 
@@ -27,7 +27,6 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit, Box<dyn std::error:
         log_level,
         command,
     } = arguments;
-    let load = || load(&path, &set);
     let exit = match command {
         Command::Run {
             roles,
@@ -37,31 +36,27 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit, Box<dyn std::error:
             let _logs = logs::init(log, log_level.as_deref())?;
             #[cfg(feature = "sabotage")]
             let sabotage = crate::sabotage::Sabotage::parse(&sabotage)?;
-            let mut config = load()?;
-            if !roles.is_empty() {
-                config.roles = roles.into_iter().collect();
-            }
-            let faults = config.faults();
-            if !faults.is_empty() {
-                return Err(anyhow::anyhow!("{}", faults.join("; ")).into());
-            }
             run::run(
-                &config,
+                &load(&path, &set, &roles)?,
                 #[cfg(feature = "sabotage")]
                 sabotage,
             )
             .map(|()| Exit::Ok)
         }
-        Command::Check => check(&load()?),
-        Command::Status { json } => status(&load()?, json),
-        Command::Edges { json } => edges(&load()?, json),
+        Command::Check => check(&load(&path, &set, &[])?),
+        Command::Status { json } => status(&load(&path, &set, &[])?, json),
+        Command::Edges { json } => edges(&load(&path, &set, &[])?, json),
         Command::Ca { folder, command } => authority(&folder, command),
     };
     Ok(exit?)
 }
 
-fn load(path: &Path, set: &[String]) -> Result<Config> {
-    let config: Config = configuration::load(path, ENVIRONMENT, set)?;
+/// `roles`: in place of the configuration's, unless empty.
+fn load(path: &Path, set: &[String], roles: &[Role]) -> Result<Config> {
+    let mut config: Config = configuration::load(path, ENVIRONMENT, set)?;
+    if !roles.is_empty() {
+        config.roles = roles.iter().copied().collect();
+    }
     let faults = config.faults();
     if !faults.is_empty() {
         bail!("{}:\n  {}", path.display(), faults.join("\n  "));

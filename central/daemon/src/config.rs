@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use anyhow::{Context as _, Result};
 use efd_central_feed::{Properties, RegistryAddress};
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::identity::CentralName;
 use efd_shared_daemon::units::{ByteSize, Span};
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -63,14 +65,10 @@ impl Role {
 }
 
 impl FromStr for Role {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "ingest" => Ok(Self::Ingest),
-            "feed" => Ok(Self::Feed),
-            "lake" => Ok(Self::Lake),
-            _ => Err(format!("`{text}` is not a role: ingest, feed or lake")),
-        }
+    type Err = serde::de::value::Error;
+    /// As in a configuration.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::deserialize(text.into_deserializer())
     }
 }
 
@@ -174,6 +172,16 @@ impl Default for Feed {
             checkpoint_every: Span::from_secs(5),
             properties: Properties::default(),
         }
+    }
+}
+
+impl Feed {
+    /// Of each topic: how many, and how many of them have a record before it counts.
+    pub(crate) fn copies(&self) -> Result<(u16, u16)> {
+        let copies = u16::try_from(self.replication).context("feed.replication")?;
+        let in_sync =
+            u16::try_from(self.min_insync_replicas).context("feed.min_insync_replicas")?;
+        Ok((copies, in_sync))
     }
 }
 

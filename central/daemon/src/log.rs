@@ -69,15 +69,15 @@ impl Place {
 
 fn kafka_options(config: &Config, centre: String) -> Result<KafkaOptions> {
     let feed = &config.feed;
+    let (replication, min_insync_replicas) = feed.copies()?;
     let mut client: BTreeMap<String, String> = feed.properties.clone().into();
     client.insert("bootstrap.servers".into(), feed.brokers.clone());
     Ok(KafkaOptions {
         client,
         topics: TopicSettings {
             prefix: config.log.topic_prefix.clone(),
-            replication: u16::try_from(feed.replication).context("feed.replication")?,
-            min_insync_replicas: u16::try_from(feed.min_insync_replicas)
-                .context("feed.min_insync_replicas")?,
+            replication,
+            min_insync_replicas,
             retain: config.log.retain.duration(),
         },
         centre,

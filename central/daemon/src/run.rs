@@ -44,11 +44,10 @@ pub(crate) fn feed_options(config: &Config) -> Result<FeedOptions> {
         feed.registry.clone(),
     );
     options.topic_format = TopicFormat::new(&feed.topic)?;
+    let (replication, min_insync_replicas) = feed.copies()?;
     options.topics = TopicSettings {
-        replication: u16::try_from(feed.replication).context("feed.replication")?,
-        min_insync_replicas: Some(
-            u16::try_from(feed.min_insync_replicas).context("feed.min_insync_replicas")?,
-        ),
+        replication,
+        min_insync_replicas: Some(min_insync_replicas),
         retention: None,
     };
     options.checkpoint_every = feed.checkpoint_every.duration();

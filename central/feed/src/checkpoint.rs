@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::str::Utf8Error;
 
 use efd_central_log::{Partition, Place, Progress, ProgressError};
 use efd_shared_model::{BlockId, RangeSet, RecordId};
@@ -58,6 +59,8 @@ pub struct OwedRecords {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
+    #[error(transparent)]
+    Utf8(#[from] Utf8Error),
     #[error("not JSON: {0}")]
     Json(String),
     #[error("version {found}, this build reads {VERSION}")]
@@ -66,6 +69,16 @@ pub enum CheckpointError {
     Field { what: &'static str, value: String },
     #[error(transparent)]
     Progress(#[from] ProgressError),
+}
+
+impl CheckpointError {
+    /// The version, where it is of a newer build: then it is not damaged.
+    pub(crate) fn newer(&self) -> Option<u64> {
+        match self {
+            Self::Version { found } => (VERSION < *found).then_some(*found),
+            Self::Utf8(_) | Self::Json(_) | Self::Field { .. } | Self::Progress(_) => None,
+        }
+    }
 }
 
 fn bad(what: &'static str, value: &dyn Display) -> CheckpointError {
@@ -188,6 +201,10 @@ impl Checkpoint {
             "routes": routes.iter().map(route).collect::<Vec<_>>(),
         });
         value.to_string()
+    }
+
+    pub fn from_bytes(source: &[u8]) -> Result<Self, CheckpointError> {
+        Self::from_text(str::from_utf8(source)?)
     }
 
     pub fn from_text(source: &str) -> Result<Self, CheckpointError> {

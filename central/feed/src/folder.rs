@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, VERSION};
+use crate::checkpoint::{Checkpoint, VERSION};
 
 const CHECKPOINT: &str = "checkpoint.json";
 const CHECKPOINT_TMP: &str = "checkpoint.json.tmp";
@@ -94,16 +94,16 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Nothing),
             Err(source) => return Err(at("read", &path)(source)),
         };
-        let reason = match str::from_utf8(&bytes).map(Checkpoint::from_text) {
-            Ok(Ok(checkpoint)) => return Ok(Loaded::Checkpoint(checkpoint)),
-            Ok(Err(CheckpointError::Version { found })) if VERSION < found => {
-                return Err(FolderError::TooNew { path, found });
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        let moved_to = self.move_aside(&path)?;
-        Ok(Loaded::Damaged { moved_to, reason })
+        match Checkpoint::from_bytes(&bytes) {
+            Ok(checkpoint) => Ok(Loaded::Checkpoint(checkpoint)),
+            Err(error) => match error.newer() {
+                Some(found) => Err(FolderError::TooNew { path, found }),
+                None => Ok(Loaded::Damaged {
+                    moved_to: self.move_aside(&path)?,
+                    reason: error.to_string(),
+                }),
+            },
+        }
     }
 
     /// To the first free of `checkpoint.json.damaged-1`, `-2`, …
@@ -124,9 +124,7 @@ impl Folder {
         let folder = File::open(&self.path).map_err(at("open", &self.path))?;
         folder.sync_all().map_err(at("sync", &self.path))
     }
-}
 
-impl Folder {
     /// Durable when this returns `Ok`.
     pub(crate) fn save(&mut self, checkpoint: &Checkpoint) -> Result<(), FolderError> {
         let (tmp, path) = (self.path.join(CHECKPOINT_TMP), self.path.join(CHECKPOINT));

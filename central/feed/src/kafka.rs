@@ -4,15 +4,13 @@ mod acks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
+use efd_central_kafka::{Quiet, block_on, reason};
 use efd_central_log::Tenure;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -55,37 +53,8 @@ impl fmt::Debug for KafkaBroker {
     }
 }
 
-/// The consumer's and its log, kept off standard error.
-#[derive(Clone, Copy, Debug)]
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka consumer");
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for Quiet {}
-
-/// What concerns people comes out as a state; the rest is for who looks for it.
-fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    tracing::debug!(?level, facility, message, "librdkafka");
-}
-
 fn unavailable(action: &'static str) -> impl Fn(KafkaError) -> BrokerError {
-    move |error| {
-        // The error's own text has a property's value too: a password, where a name is misspelt.
-        let reason = if let KafkaError::ClientConfig(_, description, _, _) = error {
-            description
-        } else {
-            error.to_string()
-        };
-        BrokerError::Unavailable(format!("{action}: {reason}"))
-    }
+    move |error| BrokerError::Unavailable(format!("{action}: {}", reason(&error)))
 }
 
 impl KafkaBroker {
@@ -480,23 +449,4 @@ fn id_of(message: &BorrowedMessage<'_>) -> Option<efd_shared_model::RecordId> {
     let headers = message.headers()?;
     let id = headers.iter().find(|header| header.key == HEADER_ID)?;
     wire::decode_id(id.value?)
-}
-
-/// Waits for one of the admin client's futures, which librdkafka's thread completes.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use efd_central_log::{LogError, Seat};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, VERSION};
+use crate::checkpoint::{Checkpoint, VERSION};
 use crate::folder::{Folder, FolderError, Loaded};
 
 #[derive(Debug, thiserror::Error)]
@@ -66,17 +66,14 @@ impl Store<'_> {
                     return Ok(Found::Nothing);
                 };
                 *bytes = found.len() as u64;
-                match str::from_utf8(&found).map(Checkpoint::from_text) {
-                    Ok(Ok(checkpoint)) => Ok(Found::Checkpoint(Box::new(checkpoint))),
-                    Ok(Err(CheckpointError::Version { found })) if VERSION < found => {
-                        Err(StoreError::TooNew { found })
-                    }
-                    Ok(Err(error)) => Ok(Found::Damaged {
-                        reason: error.to_string(),
-                    }),
-                    Err(error) => Ok(Found::Damaged {
-                        reason: error.to_string(),
-                    }),
+                match Checkpoint::from_bytes(&found) {
+                    Ok(checkpoint) => Ok(Found::Checkpoint(Box::new(checkpoint))),
+                    Err(error) => match error.newer() {
+                        Some(found) => Err(StoreError::TooNew { found }),
+                        None => Ok(Found::Damaged {
+                            reason: error.to_string(),
+                        }),
+                    },
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use efd_shared_model::ids::EpochLane;
@@ -18,7 +18,7 @@ use efd_shared_store::{
 
 use crate::{
     BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Progress,
-    Reading, Retained, Stream, lost,
+    Reading, Retained, Stream, lock, lost, signal::Signal,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +42,7 @@ pub struct EmbeddedLog {
     store: Mutex<Store>,
     readers: Mutex<Vec<Reader>>,
     streams: Mutex<HashMap<EpochId, Arc<EpochStreams>>>,
-    generation: Mutex<Generation>,
-    appended: Condvar,
+    signal: Signal,
     /// Counts findings of lost blocks.
     losses: AtomicU64,
     passed: Mutex<Passed>,
@@ -88,8 +87,7 @@ impl EmbeddedLog {
             store: Mutex::new(store),
             readers: Mutex::default(),
             streams: Mutex::default(),
-            generation: Mutex::default(),
-            appended: Condvar::new(),
+            signal: Signal::default(),
             losses: AtomicU64::new(0),
             passed: Mutex::default(),
         };
@@ -230,11 +228,6 @@ fn lane_of(partition: &Partition) -> Result<LaneName, LogError> {
         .map_err(|_| LogError::Refused(format!("partition `{name}` cannot be named")))
 }
 
-/// A panic while a lock was held leaves the store as it was between two calls: each call is one transaction.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn storage(action: &'static str) -> impl Fn(StoreError) -> LogError {
     move |error| match error {
         StoreError::NoSpace { .. } => LogError::NoSpace(error.to_string()),
@@ -323,8 +316,7 @@ impl BlockLog for EmbeddedLog {
             }
         }
         drop(store);
-        lock(&self.generation).0 += 1;
-        self.appended.notify_all();
+        self.signal.raise();
         Ok(())
     }
 
@@ -503,11 +495,7 @@ impl BlockLog for EmbeddedLog {
     }
 
     fn wait(&self, seen: Generation, timeout: Duration) -> Generation {
-        let generation = lock(&self.generation);
-        let waited = self
-            .appended
-            .wait_timeout_while(generation, timeout, |generation| *generation <= seen);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        self.signal.wait(seen, timeout)
     }
 }
 

@@ -9,24 +9,21 @@ mod lease;
 mod meta;
 mod produce;
 mod readers;
-mod signal;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use efd_central_kafka::{Quiet, reason};
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
     BlockId, EdgeId, EpochDeclaration, EpochId, RangeSet, RecordId, Schema, SealedBlock,
     StreamDeclaration, StreamNumber, UtcNanos,
 };
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -34,18 +31,17 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::{
     BlockLog, Endangered, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place,
-    Progress, Reading, Retained, Stream,
+    Progress, Reading, Retained, Stream, lock, signal::Signal,
 };
 
 use follow::Meta;
 use meta::Record;
 use produce::{Appender, Outgoing};
 use readers::{Damaged, Found, Read, Readers, bounds};
-use signal::Signal;
 use topics::Topics;
 
 pub use lease::{Lease, Seat, SeatNumber};
-pub use topics::{TopicFault, TopicSettings};
+pub use topics::TopicSettings;
 
 /// Our topics have one partition each.
 const PARTITION: i32 = 0;
@@ -73,22 +69,6 @@ impl fmt::Debug for KafkaOptions {
     }
 }
 
-/// No messages on standard error.
-#[derive(Clone, Copy, Debug)]
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka");
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for Quiet {}
-
 fn common_config(options: &KafkaOptions) -> ClientConfig {
     let mut common = ClientConfig::new();
     for (name, value) in &options.client {
@@ -101,25 +81,38 @@ fn common_config(options: &KafkaOptions) -> ClientConfig {
     common
 }
 
-/// What concerns people comes out as a state; the rest is for who looks for it.
-fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    tracing::debug!(?level, facility, message, "librdkafka");
+/// Of a consumer in `group`, which must be named though most never join it: places are kept elsewhere.
+fn consumer_config(common: &ClientConfig, group: &str) -> ClientConfig {
+    let mut config = common.clone();
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("allow.auto.create.topics", "false")
+        .set("check.crcs", "true");
+    config
 }
 
 fn storage(action: &'static str) -> impl Fn(KafkaError) -> LogError {
-    move |error| {
-        // The error's own text has a property's value too: a password, where a name is misspelt.
-        let reason = if let KafkaError::ClientConfig(_, description, _, _) = error {
-            description
-        } else {
-            error.to_string()
-        };
-        LogError::Storage { action, reason }
+    move |error| LogError::Storage {
+        action,
+        reason: reason(&error),
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
+    let spawned = thread::Builder::new().name(name).spawn(work);
+    spawned.map_err(|error| LogError::Storage {
+        action: "start a thread",
+        reason: error.to_string(),
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a shell: it waits for another program's answer"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 #[derive(Debug)]
@@ -162,15 +155,11 @@ impl KafkaLog {
     /// Makes or checks `efd.meta`, and reads it to its end. The cluster must be there.
     pub fn open(options: &KafkaOptions) -> Result<Self, LogError> {
         let common = common_config(options);
-        let admin = common.create_with_context(Quiet);
-        let admin = admin.map_err(storage("make an admin client"))?;
-        let topics = Topics::new(admin, options.topics.clone());
+        let topics = Topics::connect(&common, &options.topics)?;
         topics.ensure_meta()?;
         let signal = Arc::<Signal>::default();
         let meta = Meta::open(&common, &options.topics.meta(), Arc::clone(&signal))?;
-        let watcher = common
-            .clone()
-            .set("group.id", options.topics.meta())
+        let watcher = consumer_config(&common, &options.topics.meta())
             .create_with_context(Quiet)
             .map_err(storage("make a consumer"))?;
         let received = meta.with(|table| table.received_by(&options.centre));
@@ -251,6 +240,25 @@ impl KafkaLog {
             lock(&self.bounds).insert(partition, found);
         }
         Ok(())
+    }
+
+    /// Where the part of a partition begins that arrived after `since`, ms since 1970.
+    fn place_at(&self, partition: &Partition, since: i64) -> Result<Option<Place>, LogError> {
+        let topic = self.topics.names().of(partition);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, PARTITION, Offset::Offset(since))
+            .map_err(storage("ask for the log's age"))?;
+        let found = self
+            .watcher
+            .0
+            .offsets_for_times(list, ANSWER_WITHIN)
+            .map_err(storage("ask for the log's age"))?;
+        let offset = found.elements().first().map(|element| element.offset());
+        Ok(match offset {
+            Some(Offset::Offset(offset)) => Some(readers::place_of(offset)),
+            // Nothing came since.
+            Some(_) | None => None,
+        })
     }
 
     /// What came again is not lost any more. A note that fails costs one more question.
@@ -604,45 +612,5 @@ impl BlockLog for KafkaLog {
                 .sum(),
             absent: table.absent_lanes(),
         })
-    }
-}
-
-impl KafkaLog {
-    /// Where the part of a partition begins that arrived after `since`, ms since 1970.
-    fn place_at(&self, partition: &Partition, since: i64) -> Result<Option<Place>, LogError> {
-        let topic = self.topics.names().of(partition);
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&topic, PARTITION, Offset::Offset(since))
-            .map_err(storage("ask for the log's age"))?;
-        let found = self
-            .watcher
-            .0
-            .offsets_for_times(list, ANSWER_WITHIN)
-            .map_err(storage("ask for the log's age"))?;
-        let offset = found.elements().first().map(|element| element.offset());
-        Ok(match offset {
-            Some(Offset::Offset(offset)) => Some(readers::place_of(offset)),
-            // Nothing came since.
-            Some(_) | None => None,
-        })
-    }
-}
-
-/// Waits for one of the admin client's futures, which librdkafka's thread completes.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
     }
 }

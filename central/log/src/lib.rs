@@ -19,6 +19,7 @@ mod kafka;
 mod lost;
 mod memory;
 mod progress;
+mod signal;
 mod tenure;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use efd_shared_model::{
@@ -36,10 +37,15 @@ use efd_shared_model::{
 
 pub use embedded::{EmbeddedLog, OpenError};
 pub use follower::{Delivery, Follower, FollowerCounters};
-pub use kafka::{KafkaLog, KafkaOptions, Lease, Seat, SeatNumber, TopicFault, TopicSettings};
+pub use kafka::{KafkaLog, KafkaOptions, Lease, Seat, SeatNumber, TopicSettings};
 pub use memory::MemoryLog;
 pub use progress::{Progress, ProgressError};
 pub use tenure::Tenure;
+
+/// A panic while a lock was held leaves what it guards as it was between two calls.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Whether a block came fresh or as back-fill: back-fill must not delay the present, so it has partitions of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

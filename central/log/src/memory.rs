@@ -1,7 +1,7 @@
 //! The log's in-memory twin, for tests of its consumers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use efd_shared_model::ids::EpochLane;
@@ -12,14 +12,14 @@ use efd_shared_model::{
 
 use crate::{
     BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Progress,
-    Reading, Retained, Stream,
+    Reading, Retained, Stream, lock, signal::Signal,
 };
 
 /// Forgets everything when dropped; otherwise keeps every promise of [`BlockLog`].
 #[derive(Debug, Default)]
 pub struct MemoryLog {
     state: Mutex<State>,
-    appended: Condvar,
+    signal: Signal,
 }
 
 #[derive(Debug, Default)]
@@ -29,12 +29,11 @@ struct State {
     schemas: BTreeMap<Fingerprint, Schema>,
     partitions: BTreeMap<Partition, Vec<SealedBlock>>,
     received: BTreeMap<EpochLane, RangeSet>,
-    generation: Generation,
 }
 
 impl MemoryLog {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -107,8 +106,8 @@ impl BlockLog for MemoryLog {
                 .or_default()
                 .insert(block.id().number.0);
         }
-        state.generation.0 += 1;
-        self.appended.notify_all();
+        drop(state);
+        self.signal.raise();
         Ok(())
     }
 
@@ -225,13 +224,6 @@ impl BlockLog for MemoryLog {
     }
 
     fn wait(&self, seen: Generation, timeout: Duration) -> Generation {
-        let state = self.state();
-        let waited = self
-            .appended
-            .wait_timeout_while(state, timeout, |state| state.generation <= seen);
-        waited.map_or_else(
-            |poisoned| poisoned.into_inner().0.generation,
-            |(state, _)| state.generation,
-        )
+        self.signal.wait(seen, timeout)
     }
 }

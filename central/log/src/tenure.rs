@@ -1,7 +1,9 @@
 //! The right to be the only writer of a consumer's output, as long as it lasts.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::lock;
 
 type Hook = Box<dyn Fn() + Send + Sync>;
 
@@ -30,7 +32,7 @@ impl Tenure {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     pub fn is_over(&self) -> bool {

@@ -38,10 +38,10 @@ const OWNED: [(&str, &[&str]); 4] = [
         "parquet",
         &["shared/arrow", "edge/inspect", "central/lake", "tests/sim"],
     ),
-    ("rdkafka", &["central/log", "central/feed"]),
+    ("rdkafka", &["central/kafka", "central/log", "central/feed"]),
 ];
 /// In the order of the data: a crate depends on those before it only.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &[
         "shared/model",
         "shared/types",
@@ -61,6 +61,7 @@ const LAYERS: [&[&str]; 11] = [
     ],
     &["edge/query"],
     &["edge/agent", "edge/inspect"],
+    &["central/kafka"],
     &["central/log"],
     &["central/feed", "central/lake"],
     &["central/daemon"],

@@ -3,6 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use efd_central_kafka::{log, retell};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -59,19 +60,15 @@ impl Acks {
 
 impl ClientContext for Acks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::log(level, facility, message);
+        log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let mut inbox = self.inbox();
-        let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::Fatal) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             inbox.fatal = Some(reason.to_owned());
         }
-        // That all are down is said after why one of them is.
-        if code != Some(RDKafkaErrorCode::AllBrokersDown) || inbox.trouble.is_none() {
-            inbox.trouble = Some(reason.to_owned());
-        }
+        retell(&mut inbox.trouble, &error, reason);
         self.came.notify_all();
     }
 }

@@ -4,19 +4,20 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use efd_central_kafka::Quiet;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::LogError;
+use crate::signal::Signal;
+use crate::{LogError, lock};
 
 use super::meta::Table;
 use super::readers::bounds;
-use super::signal::Signal;
-use super::{PARTITION, Quiet, storage};
+use super::{PARTITION, consumer_config, spawn, storage};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// The whole topic, at the start.
@@ -41,7 +42,7 @@ struct Shared {
 
 impl Shared {
     fn followed(&self) -> MutexGuard<'_, Followed> {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.followed)
     }
 }
 
@@ -76,14 +77,10 @@ impl Meta {
         topic: &str,
         signal: Arc<Signal>,
     ) -> Result<Self, LogError> {
-        let mut config = common.clone();
+        let mut config = consumer_config(common, topic);
         config
-            .set("group.id", topic)
-            .set("enable.auto.commit", "false")
-            .set("allow.auto.create.topics", "false")
             // Only compaction removes records, and what it leaves is everything.
             .set("auto.offset.reset", "earliest")
-            .set("check.crcs", "true")
             .set("fetch.wait.max.ms", "500");
         let consumer: BaseConsumer<Quiet> = config
             .create_with_context(Quiet)
@@ -96,13 +93,9 @@ impl Meta {
         let shared = Arc::<Shared>::default();
         let thread = {
             let (consumer, shared) = (Arc::clone(&consumer), Arc::clone(&shared));
-            std::thread::Builder::new()
-                .name("log-meta".into())
-                .spawn(move || follow(&consumer, &shared, &signal))
-                .map_err(|error| LogError::Storage {
-                    action: "start a thread",
-                    reason: error.to_string(),
-                })?
+            spawn("log-meta".into(), move || {
+                follow(&consumer, &shared, &signal);
+            })?
         };
         let meta = Self {
             topic: topic.to_owned(),
@@ -136,26 +129,25 @@ impl Meta {
     }
 
     fn wait_for(&self, next: i64, within: Duration) -> Result<(), LogError> {
-        let give_up_at = now() + within;
-        let mut followed = self.shared.followed();
-        while followed.next < next {
-            let left = give_up_at.saturating_duration_since(now());
-            if left.is_zero() {
-                let trouble = followed.trouble.clone();
-                return Err(LogError::Storage {
-                    action: "read the log's declarations",
-                    reason: format!(
-                        "{}: record {} of {next} within {within:?}{}",
-                        self.topic,
-                        followed.next,
-                        trouble.map_or_else(String::new, |trouble| format!(": {trouble}"))
-                    ),
-                });
-            }
-            let waited = self.shared.grew.wait_timeout(followed, left);
-            followed = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let is_behind = |followed: &mut Followed| followed.next < next;
+        let waited = self
+            .shared
+            .grew
+            .wait_timeout_while(self.shared.followed(), within, is_behind);
+        let followed = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if next <= followed.next {
+            return Ok(());
         }
-        Ok(())
+        let trouble = followed.trouble.as_ref();
+        Err(LogError::Storage {
+            action: "read the log's declarations",
+            reason: format!(
+                "{}: record {} of {next} within {within:?}{}",
+                self.topic,
+                followed.next,
+                trouble.map_or_else(String::new, |trouble| format!(": {trouble}"))
+            ),
+        })
     }
 }
 
@@ -207,12 +199,4 @@ fn note_position(consumer: &BaseConsumer<Quiet>, shared: &Shared) {
             }
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a shell: it waits for another program's answer"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -19,18 +19,19 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use efd_central_kafka::log;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{LogError, Tenure};
+use crate::{LogError, Tenure, lock};
 
 use super::topics::Topics;
-use super::{KafkaOptions, Quiet, common_config, log, storage};
+use super::{KafkaOptions, common_config, consumer_config, now, spawn, storage};
 
 use register::Register;
 use switch::{Moment, Switch};
@@ -98,7 +99,7 @@ struct Shared {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn granted(&self, seats: impl Iterator<Item = SeatNumber>) {
@@ -121,19 +122,17 @@ impl Shared {
         }
         self.settle(&mut state);
         self.changed.notify_all();
-        let give_up_at = now() + HAND_OVER_WITHIN;
-        while !state.ending.is_empty() {
-            let left = give_up_at.saturating_duration_since(now());
-            if left.is_zero() {
-                // It is fenced: what it still does leaves the process no more.
-                tracing::warn!(
-                    role = self.role,
-                    "A consumer has not ended; its seat is given back"
-                );
-                break;
-            }
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let has_consumer = |state: &mut State| !state.ending.is_empty();
+        let waited = self
+            .changed
+            .wait_timeout_while(state, HAND_OVER_WITHIN, has_consumer);
+        let waited = waited.unwrap_or_else(PoisonError::into_inner).1;
+        if waited.timed_out() {
+            // It is fenced: what it still does leaves the process no more.
+            tracing::warn!(
+                role = self.role,
+                "A consumer has not ended; its seat is given back"
+            );
         }
     }
 
@@ -181,13 +180,13 @@ impl Shared {
         if state.seats.is_empty() || state.proven.is_none_or(is_proven) {
             return;
         }
-        let taken: Vec<_> = state.seats.keys().copied().collect();
+        let seats: Vec<_> = state.seats.keys().copied().collect();
         tracing::warn!(
             role = self.role,
             trouble = state.trouble.as_deref().unwrap_or_default(),
             "The seat was not confirmed for {TENURE:?}; its consumer ends here"
         );
-        for seat in taken {
+        for seat in seats {
             state.end(seat);
             // The coordinator may still hold it for us: with the next proof it is ours anew.
             state.seats.insert(seat, Held::new());
@@ -200,6 +199,13 @@ impl Shared {
 }
 
 impl State {
+    /// Ours, confirmed, and without a consumer.
+    fn is_free(&self, seat: SeatNumber) -> bool {
+        let held = self.seats.get(&seat);
+        let is_ours = held.is_some_and(|held| held.committed.is_some() && !held.is_taken);
+        is_ours && self.proven.is_some() && !self.ending.contains(&seat)
+    }
+
     fn end(&mut self, seat: SeatNumber) {
         if let Some(held) = self.seats.remove(&seat) {
             held.tenure.end();
@@ -278,10 +284,7 @@ impl Lease {
     /// Makes the role's topic where there is none, and joins its group. All processes must say the same count of seats.
     pub fn join(options: &KafkaOptions, role: &str, seats: u16) -> Result<Self, LogError> {
         let common = common_config(options);
-        let admin = common.create_with_context(Quiet);
-        let admin = admin.map_err(storage("make an admin client"))?;
-        let topics = Topics::new(admin, options.topics.clone());
-        topics.ensure_role(role, seats)?;
+        Topics::connect(&common, &options.topics)?.ensure_role(role, seats)?;
         let topic = options.topics.role(role);
         let shared = Arc::new(Shared {
             role: role.to_owned(),
@@ -294,12 +297,9 @@ impl Lease {
             })?,
         });
         let register = Arc::new(Register::new(&common, &topic)?);
-        let mut config = common;
+        let mut config = consumer_config(&common, &topic);
         config
-            .set("group.id", &topic)
-            .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
-            .set("allow.auto.create.topics", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", SESSION.as_millis().to_string())
             .set("heartbeat.interval.ms", "500")
@@ -312,19 +312,14 @@ impl Lease {
             .map_err(storage("join a group"))?;
         let consumer = Arc::new(consumer);
         let is_stopped = Arc::<AtomicBool>::default();
-        let spawn = |name: String, work: fn(&BaseConsumer<Member>, &Shared, &AtomicBool)| {
+        let start = |name: String, work: fn(&BaseConsumer<Member>, &Shared, &AtomicBool)| {
             let (consumer, shared) = (Arc::clone(&consumer), Arc::clone(&shared));
             let is_stopped = Arc::clone(&is_stopped);
-            let thread = std::thread::Builder::new().name(name);
-            let thread = thread.spawn(move || work(&consumer, &shared, &is_stopped));
-            thread.map_err(|error| LogError::Storage {
-                action: "start a thread",
-                reason: error.to_string(),
-            })
+            spawn(name, move || work(&consumer, &shared, &is_stopped))
         };
         // Nobody waits for its end: it may wait for a cluster that is gone.
-        spawn(format!("prove-{role}"), prove)?;
-        let thread = spawn(format!("lease-{role}"), keep)?;
+        start(format!("prove-{role}"), prove)?;
+        let thread = start(format!("lease-{role}"), keep)?;
         Ok(Self {
             shared,
             register,
@@ -336,33 +331,23 @@ impl Lease {
     /// Waits up to `within` for the seat to be ours, and confirmed. What is returned is to be dropped when the consumer
     /// has ended, and not before.
     pub fn take(&self, number: SeatNumber, within: Duration) -> Option<Seat> {
-        let give_up_at = now() + within;
-        let mut state = self.shared.state();
-        loop {
-            let is_free = !state.ending.contains(&number);
-            let is_proven = state.proven.is_some();
-            if let Some(held) = state.seats.get_mut(&number)
-                && is_free
-                && is_proven
-                && held.committed.is_some()
-                && !held.is_taken
-            {
-                held.is_taken = true;
-                let tenure = held.tenure.clone();
-                return Some(Seat {
-                    number,
-                    tenure,
-                    shared: Arc::clone(&self.shared),
-                    register: Arc::clone(&self.register),
-                });
-            }
-            let left = give_up_at.saturating_duration_since(now());
-            if left.is_zero() {
-                return None;
-            }
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let not_yet = |state: &mut State| !state.is_free(number);
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(self.shared.state(), within, not_yet);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return None;
         }
+        let held = state.seats.get_mut(&number)?;
+        held.is_taken = true;
+        Some(Seat {
+            number,
+            tenure: held.tenure.clone(),
+            shared: Arc::clone(&self.shared),
+            register: Arc::clone(&self.register),
+        })
     }
 
     /// Why no seat is confirmed, where that is known.
@@ -395,12 +380,6 @@ pub struct Seat {
     register: Arc<Register>,
 }
 
-impl fmt::Debug for Register {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Register").finish_non_exhaustive()
-    }
-}
-
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared")
@@ -410,10 +389,6 @@ impl fmt::Debug for Shared {
 }
 
 impl Seat {
-    pub fn number(&self) -> SeatNumber {
-        self.number
-    }
-
     pub fn tenure(&self) -> &Tenure {
         &self.tenure
     }
@@ -449,28 +424,31 @@ impl Seat {
         };
         // As Kafka's consumers do: the offset after the last one that counts.
         let next = Some(offset + 1);
-        let give_up_at = now() + ANSWER_WITHIN;
         let mut state = self.shared.state();
-        loop {
-            if self.tenure.is_over() {
-                return Err(over());
+        if self.tenure.is_over() {
+            return Err(over());
+        }
+        let held = state.seats.get_mut(&self.number);
+        let held = held.ok_or_else(|| refused("the seat was given back".into()))?;
+        held.wanted = held.wanted.max(next);
+        state.is_urgent = true;
+        self.shared.changed.notify_all();
+        let committed = |state: &State| Some(state.seats.get(&self.number)?.committed >= next);
+        let is_open = |state: &mut State| committed(state) == Some(false) && !self.tenure.is_over();
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, ANSWER_WITHIN, is_open);
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        match committed(&state) {
+            _ if self.tenure.is_over() => Err(over()),
+            Some(true) => Ok(()),
+            Some(false) => {
+                let trouble = state.trouble.as_deref().unwrap_or_default();
+                let reason = format!("no answer within {ANSWER_WITHIN:?} {trouble}");
+                Err(refused(reason))
             }
-            match state.seats.get_mut(&self.number) {
-                Some(held) if held.committed >= next => return Ok(()),
-                Some(held) => held.wanted = held.wanted.max(next),
-                None => return Err(refused("the seat was given back".into())),
-            }
-            state.is_urgent = true;
-            self.shared.changed.notify_all();
-            let left = give_up_at.saturating_duration_since(now());
-            if left.is_zero() {
-                let trouble = state.trouble.clone().unwrap_or_default();
-                return Err(refused(format!(
-                    "no answer within {ANSWER_WITHIN:?} {trouble}"
-                )));
-            }
-            let waited = self.shared.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            None => Err(refused("the seat was given back".into())),
         }
     }
 }
@@ -520,6 +498,8 @@ fn keep(consumer: &BaseConsumer<Member>, shared: &Shared, is_stopped: &AtomicBoo
 /// Proves the seats, in a thread of its own: librdkafka tells the outcome of a commit only to who waits for it.
 fn prove(consumer: &BaseConsumer<Member>, shared: &Shared, is_stopped: &AtomicBool) {
     while !is_stopped.load(Ordering::Acquire) {
+        // What comes from here on asks for another round.
+        shared.state().is_urgent = false;
         let mut list = look_up_new(consumer, shared);
         let state = shared.state();
         for (seat, held) in &state.seats {
@@ -531,7 +511,6 @@ fn prove(consumer: &BaseConsumer<Member>, shared: &Shared, is_stopped: &AtomicBo
         }
         drop(state);
         if list.count() > 0 {
-            shared.state().is_urgent = false;
             let sent = Moment::now();
             match consumer.commit(&list, CommitMode::Sync) {
                 Ok(()) => shared.proved(&list, sent),
@@ -574,12 +553,4 @@ fn look_up_new(consumer: &BaseConsumer<Member>, shared: &Shared) -> TopicPartiti
         Err(error) => shared.troubled(&error),
     }
     TopicPartitionList::new()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a shell: it waits for another program's answer"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

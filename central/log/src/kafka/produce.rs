@@ -1,9 +1,11 @@
 //! Appends to topics, and waits until every record is durable there.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use efd_central_kafka::{log, retell};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,10 +14,10 @@ use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
 
-use crate::LogError;
+use crate::{LogError, lock};
 
 use super::topics::RECORD_BYTES_MAX;
-use super::{log, storage};
+use super::{now, storage};
 
 /// A record that is not durable by then is appended again: a second copy is dropped by its block number.
 const DURABLE_WITHIN: Duration = Duration::from_secs(10);
@@ -42,14 +44,14 @@ struct Batch {
 #[derive(Debug, Default)]
 struct Answers {
     open: usize,
-    /// The last offset in each topic that was asked for, by the record's number.
+    /// Of each record, by its number.
     offsets: Vec<Option<i64>>,
     error: Option<(String, Option<RDKafkaErrorCode>)>,
 }
 
 impl Batch {
     fn answers(&self) -> MutexGuard<'_, Answers> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -57,7 +59,15 @@ impl Batch {
 struct Reports {
     /// Why nothing is answered, as far as is known.
     trouble: Mutex<Option<String>>,
-    is_fatal: Mutex<bool>,
+    is_fatal: AtomicBool,
+}
+
+impl Reports {
+    fn note_code(&self, code: Option<RDKafkaErrorCode>) {
+        if code == Some(RDKafkaErrorCode::Fatal) {
+            self.is_fatal.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl ClientContext for Reports {
@@ -66,15 +76,8 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::Fatal) {
-            *lock(&self.is_fatal) = true;
-        }
-        let mut trouble = lock(&self.trouble);
-        // That all are down is said after why one of them is.
-        if code != Some(RDKafkaErrorCode::AllBrokersDown) || trouble.is_none() {
-            *trouble = Some(reason.to_owned());
-        }
+        self.note_code(error.rdkafka_error_code());
+        retell(&mut lock(&self.trouble), &error, reason);
     }
 }
 
@@ -92,9 +95,7 @@ impl ProducerContext for Reports {
             Err((error, message)) => {
                 let reason = format!("{}: {error}", message.topic());
                 let code = error.rdkafka_error_code();
-                if code == Some(RDKafkaErrorCode::Fatal) {
-                    *lock(&self.is_fatal) = true;
-                }
+                self.note_code(code);
                 answers.error.get_or_insert((reason, code));
             }
         }
@@ -103,10 +104,6 @@ impl ProducerContext for Reports {
             batch.came.notify_all();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One producer, made anew when it can go on no more.
@@ -143,7 +140,7 @@ impl Appender {
     fn producer(&self) -> Result<Arc<ThreadedProducer<Reports>>, LogError> {
         let mut producer = lock(&self.producer);
         if let Some(known) = producer.as_ref()
-            && !*lock(&known.context().is_fatal)
+            && !known.context().is_fatal.load(Ordering::Acquire)
         {
             return Ok(Arc::clone(known));
         }
@@ -170,19 +167,19 @@ impl Appender {
                 break;
             }
         }
-        let mut answers = batch.answers();
-        while answers.open > 0 {
-            let left = give_up_at.saturating_duration_since(now());
-            if left.is_zero() {
-                let trouble = lock(&producer.context().trouble).clone();
-                let trouble = trouble.unwrap_or_else(|| "nobody says why".into());
-                return Err(LogError::Storage {
-                    action: "append to Kafka",
-                    reason: format!("no answer within {ANSWER_WITHIN:?}: {trouble}"),
-                });
-            }
-            let waited = batch.came.wait_timeout(answers, left);
-            answers = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let left = give_up_at.saturating_duration_since(now());
+        let is_open = |answers: &mut Answers| answers.open > 0;
+        let waited = batch
+            .came
+            .wait_timeout_while(batch.answers(), left, is_open);
+        let mut answers = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let trouble = || lock(&producer.context().trouble).clone();
+        if answers.open > 0 {
+            let trouble = trouble().unwrap_or_else(|| "nobody says why".into());
+            return Err(LogError::Storage {
+                action: "append to Kafka",
+                reason: format!("no answer within {ANSWER_WITHIN:?}: {trouble}"),
+            });
         }
         match answers.error.take() {
             None => Ok(answers.offsets.iter().copied().flatten().collect()),
@@ -192,8 +189,7 @@ impl Appender {
                         "; the topic's `max.message.bytes` must be {RECORD_BYTES_MAX} at least"
                     ),
                     Some(RDKafkaErrorCode::MessageTimedOut) => {
-                        let trouble = lock(&producer.context().trouble).clone();
-                        trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"))
+                        trouble().map_or_else(String::new, |trouble| format!(" ({trouble})"))
                     }
                     Some(_) | None => String::new(),
                 };
@@ -230,12 +226,4 @@ fn send(
             Err((error, _)) => return Err(error),
         }
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a shell: it waits for another program's answer"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use efd_central_kafka::Quiet;
 use efd_shared_model::SealedBlock;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -14,11 +15,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::{LogError, Partition, Place, Reading};
+use crate::signal::Signal;
+use crate::{LogError, Partition, Place, Reading, lock};
 
-use super::signal::Signal;
 use super::topics::TopicSettings;
-use super::{PARTITION, Quiet, storage};
+use super::{PARTITION, consumer_config, now, storage};
 
 /// Kept for the next read. A thread that reads has one of its own.
 const READERS_MAX: usize = 8;
@@ -59,15 +60,10 @@ pub(super) enum Read {
 
 impl Readers {
     pub(super) fn new(common: &ClientConfig, names: TopicSettings, signal: Arc<Signal>) -> Self {
-        let mut config = common.clone();
+        let mut config = consumer_config(common, &format!("{}log", names.prefix));
         config
-            // A consumer must have one; no group is ever joined, nothing is ever committed.
-            .set("group.id", format!("{}log", names.prefix))
-            .set("enable.auto.commit", "false")
-            .set("allow.auto.create.topics", "false")
             // A place that is gone is told, not skipped.
             .set("auto.offset.reset", "error")
-            .set("check.crcs", "true")
             .set("isolation.level", "read_uncommitted")
             .set("fetch.wait.max.ms", "500")
             .set("fetch.message.max.bytes", "4194304")
@@ -93,7 +89,7 @@ impl Readers {
         if read.is_err() {
             reader.forget(&topic, partition);
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         idle.push(reader);
         if READERS_MAX < idle.len() {
             // The one that nobody has used for longest.
@@ -104,7 +100,7 @@ impl Readers {
 
     /// One that stands there; else one that does not read the partition; else a new one.
     fn take(&self, partition: &Partition, from: Place) -> Result<Reader, LogError> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = lock(&self.idle);
         let next = |reader: &Reader| Some(reader.cursors.get(partition)?.next);
         let stands = idle.iter().position(|reader| next(reader) == Some(from));
         let spare = stands.or_else(|| idle.iter().rposition(|reader| next(reader).is_none()));
@@ -353,12 +349,4 @@ fn is_passing(error: &KafkaError) -> bool {
                 | UnknownTopicOrPartition
         )
     )
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a shell: it waits for another program's answer"
-)]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use efd_central_kafka::{Quiet, block_on};
 use efd_shared_model::block::PAYLOAD_BYTES_MAX;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::{LogError, Partition};
 
-use super::{Quiet, block_on, storage};
+use super::storage;
 
 /// The largest block, its key, and the batch around it.
 pub(super) const RECORD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (1 << 20);
@@ -94,12 +96,12 @@ impl TopicSettings {
 /// A setting of a topic that exists, with which the log cannot keep its promise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("topic {topic} has {setting} = {found}, needed is {needed}; {why}")]
-pub struct TopicFault {
-    pub topic: String,
-    pub setting: &'static str,
-    pub found: String,
-    pub needed: String,
-    pub why: &'static str,
+struct TopicFault {
+    topic: String,
+    setting: &'static str,
+    found: String,
+    needed: String,
+    why: &'static str,
 }
 
 /// What is found otherwise than we would have made it: `Err` where blocks would be lost or refused, else for people to
@@ -154,8 +156,15 @@ impl fmt::Debug for Topics {
 }
 
 impl Topics {
-    pub(super) fn new(admin: AdminClient<Quiet>, settings: TopicSettings) -> Self {
-        Self { admin, settings }
+    pub(super) fn connect(
+        common: &ClientConfig,
+        settings: &TopicSettings,
+    ) -> Result<Self, LogError> {
+        let admin = common.create_with_context(Quiet);
+        Ok(Self {
+            admin: admin.map_err(storage("make an admin client"))?,
+            settings: settings.clone(),
+        })
     }
 
     pub(super) fn names(&self) -> &TopicSettings {

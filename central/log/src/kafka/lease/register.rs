@@ -1,17 +1,19 @@
 //! A value that only the owner of a seat can replace: a record in the seat's partition, and its offset committed by the
 //! group. A record that was written and not committed is nobody's.
 
+use std::fmt;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use efd_central_kafka::Quiet;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::LogError;
 use crate::kafka::produce::{Appender, Outgoing};
-use crate::kafka::{Quiet, lock, storage};
+use crate::kafka::{consumer_config, now, storage};
+use crate::{LogError, lock};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -22,16 +24,16 @@ pub(super) struct Register {
     consumer: Mutex<BaseConsumer<Quiet>>,
 }
 
+impl fmt::Debug for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Register").finish_non_exhaustive()
+    }
+}
+
 impl Register {
     pub(super) fn new(common: &ClientConfig, topic: &str) -> Result<Self, LogError> {
-        let mut config = common.clone();
-        config
-            .set("group.id", topic)
-            .set("enable.auto.commit", "false")
-            .set("allow.auto.create.topics", "false")
+        let consumer = consumer_config(common, topic)
             .set("auto.offset.reset", "error")
-            .set("check.crcs", "true");
-        let consumer = config
             .create_with_context(Quiet)
             .map_err(storage("make a consumer"))?;
         Ok(Self {
@@ -86,12 +88,4 @@ impl Register {
         consumer.unassign().map_err(storage("read a checkpoint"))?;
         found
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a shell: it waits for another program's answer"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
