@@ -140,6 +140,9 @@ fn check(config: &Config) -> Result<Exit> {
             format!("{}, until {}", facts.identity, facts.not_after)
         }),
     );
+    for exposure in config.exposures() {
+        say(&format!("LOOK  secrets: {exposure}"));
+    }
     part("log", writable(&config.path));
     if config.has_lake() {
         part("lake", writable(&config.lake_path()));

@@ -1,17 +1,22 @@
 //! The configuration of a centre. Every default is stated in `central/daemon/central.toml`, which a test reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod kafka;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result};
-use efd_central_feed::{Properties, RegistryAddress};
+use anyhow::Result;
+use efd_central_feed::RegistryAddress;
+use efd_central_kafka::{Password, exposed};
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::identity::CentralName;
 use efd_shared_daemon::units::{ByteSize, Span};
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
+
+pub(crate) use kafka::Kafka;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     #[serde(default)]
     pub(crate) lake: Lake,
+    #[serde(default)]
+    pub(crate) kafka: Kafka,
     #[serde(default)]
     pub(crate) feed: Feed,
     #[serde(default)]
@@ -133,19 +140,15 @@ impl Default for Lake {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Feed {
-    /// Kafka's bootstrap servers; empty: no feed.
-    pub(crate) brokers: String,
     /// Base URL of the schema registry (Confluent API); a login in it is never shown.
     #[serde(deserialize_with = "registry_address")]
     pub(crate) registry: RegistryAddress,
+    pub(crate) registry_ca_file: Option<PathBuf>,
+    pub(crate) registry_username: Option<String>,
+    pub(crate) registry_password_file: Option<PathBuf>,
     /// Public topics are named so.
     pub(crate) topic: String,
-    pub(crate) replication: i32,
-    pub(crate) min_insync_replicas: i32,
     pub(crate) checkpoint_every: Span,
-    /// Further librdkafka properties.
-    #[serde(deserialize_with = "librdkafka_properties")]
-    pub(crate) properties: Properties,
 }
 
 fn central_name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<CentralName>, D::Error> {
@@ -157,31 +160,28 @@ fn registry_address<'de, D: Deserializer<'de>>(from: D) -> Result<RegistryAddres
     Ok(String::deserialize(from)?.as_str().into())
 }
 
-fn librdkafka_properties<'de, D: Deserializer<'de>>(from: D) -> Result<Properties, D::Error> {
-    Ok(BTreeMap::deserialize(from)?.into())
-}
-
 impl Default for Feed {
     fn default() -> Self {
         Self {
-            brokers: String::new(),
             registry: RegistryAddress::default(),
+            registry_ca_file: None,
+            registry_username: None,
+            registry_password_file: None,
             topic: "{site}.{topic}".into(),
-            replication: 3,
-            min_insync_replicas: 2,
             checkpoint_every: Span::from_secs(5),
-            properties: Properties::default(),
         }
     }
 }
 
 impl Feed {
-    /// Of each topic: how many, and how many of them have a record before it counts.
-    pub(crate) fn copies(&self) -> Result<(u16, u16)> {
-        let copies = u16::try_from(self.replication).context("feed.replication")?;
-        let in_sync =
-            u16::try_from(self.min_insync_replicas).context("feed.min_insync_replicas")?;
-        Ok((copies, in_sync))
+    /// The registry's address with the login that it gets.
+    pub(crate) fn registry_access(&self) -> Result<RegistryAddress> {
+        match (&self.registry_username, &self.registry_password_file) {
+            (Some(user), Some(file)) => {
+                Ok(self.registry.with_login(user, &Password::from_file(file)?))
+            }
+            (Some(_), None) | (None, Some(_)) | (None, None) => Ok(self.registry.clone()),
+        }
     }
 }
 
@@ -194,7 +194,7 @@ impl Config {
     }
 
     pub(crate) fn has_feed(&self) -> bool {
-        self.roles.contains(&Role::Feed) && !self.feed.brokers.is_empty()
+        self.roles.contains(&Role::Feed) && !self.kafka.brokers.is_empty()
     }
 
     pub(crate) fn has_lake(&self) -> bool {
@@ -217,8 +217,8 @@ impl Config {
                 .into(),
         );
         refuse(
-            !is_embedded && feed.brokers.is_empty(),
-            "log.store is \"kafka\" and no brokers are set".into(),
+            !is_embedded && self.kafka.brokers.is_empty(),
+            "log.store is \"kafka\" and kafka.brokers is not set".into(),
         );
         let prefix = &self.log.topic_prefix;
         refuse(
@@ -231,17 +231,18 @@ impl Config {
         );
         refuse(
             self.has_feed() && feed.registry.is_empty(),
-            "feed.brokers is set and feed.registry is not: public topics need a schema registry"
+            "kafka.brokers is set and feed.registry is not: public topics need a schema registry; where there shall be none, \
+             leave feed out of roles"
                 .into(),
         );
         refuse(
-            feed.replication < 1
-                || feed.min_insync_replicas < 1
-                || feed.min_insync_replicas > feed.replication,
-            format!(
-                "feed.replication = {} and feed.min_insync_replicas = {}: the second is at least 1 and at most the first",
-                feed.replication, feed.min_insync_replicas
-            ),
+            feed.registry_username.is_some() != feed.registry_password_file.is_some(),
+            "feed.registry_username and feed.registry_password_file: both, or neither".into(),
+        );
+        refuse(
+            feed.registry_username.is_some() && feed.registry.has_login(),
+            "feed.registry has a login in it and feed.registry_username is set: one of the two"
+                .into(),
         );
         refuse(
             !feed.topic.contains("{topic}") || !feed.topic.contains("{site}"),
@@ -250,7 +251,19 @@ impl Config {
                 feed.topic
             ),
         );
+        faults.extend(self.kafka.faults());
         faults
+    }
+
+    /// Files with secrets that too many may read.
+    pub(crate) fn exposures(&self) -> Vec<String> {
+        let files = [
+            &self.kafka.password_file,
+            &self.kafka.key_file,
+            &self.feed.registry_password_file,
+        ];
+        let files = files.into_iter().flatten();
+        files.filter_map(|path| exposed(path)).collect()
     }
 }
 
@@ -288,8 +301,8 @@ mod tests {
     /// Nothing that prints a configuration prints a password.
     #[test]
     fn passwords_are_not_shown() {
-        let text = "certificates = \"c\"\n[feed]\nbrokers = \"b:9092\"\nregistry = \"http://anna:hunter2@r:8081\"\n\
-                    [feed.properties]\n\"sasl.password\" = \"hunter2\"\n";
+        let text = "certificates = \"c\"\n[feed]\nregistry = \"http://anna:hunter2@r:8081\"\n\
+                    [kafka]\nbrokers = \"b:9092\"\n[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n";
         let config: Config =
             efd_shared_daemon::config::parse(Path::new("central.toml"), text, "NOTHING__", [], &[])
                 .unwrap();
@@ -304,14 +317,18 @@ mod tests {
 
     #[test]
     fn faults_are_named() {
-        let text = "certificates = \"c\"\n[feed]\nbrokers = \"b:9092\"\ntopic = \"{topic}\"\nreplication = 1\n";
+        let text = "certificates = \"c\"\n[kafka]\nbrokers = \"b:9092\"\nreplication = 1\nusername = \"efd\"\n\
+                    key_file = \"k\"\n[feed]\ntopic = \"{topic}\"\nregistry_username = \"efd\"\n";
         let config: Config =
             efd_shared_daemon::config::parse(Path::new("central.toml"), text, "NOTHING__", [], &[])
                 .unwrap();
         let faults = config.faults().join("\n");
         for wanted in [
             "feed.registry is not",
-            "feed.min_insync_replicas = 2",
+            "kafka.min_insync_replicas = 2",
+            "kafka.password_file",
+            "kafka.tls is false",
+            "feed.registry_password_file",
             "needs {site} and {topic}",
         ] {
             assert!(faults.contains(wanted), "{wanted} in {faults}");

@@ -1,6 +1,5 @@
 //! The log that the configuration asks for, and the turns that processes take where they share it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -68,12 +67,9 @@ impl Place {
 }
 
 fn kafka_options(config: &Config, centre: String) -> Result<KafkaOptions> {
-    let feed = &config.feed;
-    let (replication, min_insync_replicas) = feed.copies()?;
-    let mut client: BTreeMap<String, String> = feed.properties.clone().into();
-    client.insert("bootstrap.servers".into(), feed.brokers.clone());
+    let (replication, min_insync_replicas) = config.kafka.copies();
     Ok(KafkaOptions {
-        client,
+        connection: config.kafka.connection()?,
         topics: TopicSettings {
             prefix: config.log.topic_prefix.clone(),
             replication,

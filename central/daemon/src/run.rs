@@ -38,20 +38,17 @@ pub(crate) fn credentials(config: &Config) -> Result<Arc<Credentials>> {
 
 pub(crate) fn feed_options(config: &Config) -> Result<FeedOptions> {
     let feed = &config.feed;
-    let mut options = FeedOptions::new(
-        config.path.join("feed"),
-        &feed.brokers,
-        feed.registry.clone(),
-    );
+    let folder = config.path.join("feed");
+    let mut options = FeedOptions::new(folder, config.kafka.connection()?, feed.registry_access()?);
+    options.registry_ca_file = feed.registry_ca_file.clone();
     options.topic_format = TopicFormat::new(&feed.topic)?;
-    let (replication, min_insync_replicas) = feed.copies()?;
+    let (replication, min_insync_replicas) = config.kafka.copies();
     options.topics = TopicSettings {
         replication,
         min_insync_replicas: Some(min_insync_replicas),
         retention: None,
     };
     options.checkpoint_every = feed.checkpoint_every.duration();
-    options.librdkafka = feed.properties.clone();
     options.check()?;
     Ok(options)
 }
@@ -62,6 +59,9 @@ pub(crate) fn run(
     #[cfg(feature = "sabotage")] sabotage: crate::sabotage::Sabotage,
 ) -> Result<()> {
     let credentials = credentials(config)?;
+    for exposure in config.exposures() {
+        tracing::warn!("{exposure}");
+    }
     let http = config.http.check(HTTP_PORT)?;
     let stop = Stop::new();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use efd_central_feed::{Feed, FeedOptions, Stop, TopicFormat};
+use efd_central_kafka::Connection;
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -36,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Opens every topic ahead of the clock.
     spec.append(&log, 1..=1);
     let folder = std::env::temp_dir().join(format!("feed-load-{}", std::process::id()));
-    let mut options = FeedOptions::new(&folder, brokers, registry.as_str());
+    let mut options = FeedOptions::new(&folder, Connection::plaintext(brokers), registry.as_str());
     options.topic_format =
         TopicFormat::new(&format!("load{}.{{site}}.{{topic}}", std::process::id()))?;
     options.topics.replication = 1;

@@ -504,9 +504,21 @@ impl Account {
             *end = (*end).min(offset);
         }
         let outputs = self.outputs.iter().zip(ends);
-        outputs
-            .map(|(output, end)| (output.topic.clone(), output.mark(end)))
-            .collect()
+        let mut marks: Vec<Mark> = outputs.map(|(output, end)| output.mark(end)).collect();
+        // What is on its way to an output that is owed it is looked for again after a crash.
+        for slot in self.slots.iter().flatten() {
+            let Purpose::Retry(output) = slot.purpose else {
+                continue;
+            };
+            let owed = &mut marks[output.0 as usize].owed;
+            if owed.has_block(slot.id)
+                && let Some(from) = owed.blocks.places.get_mut(&slot.partition)
+            {
+                *from = slot.place.min(*from);
+            }
+        }
+        let topics = self.outputs.iter().map(|output| output.topic.clone());
+        topics.zip(marks).collect()
     }
 
     /// [`Self::marks`] of one output.

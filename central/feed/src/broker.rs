@@ -101,14 +101,14 @@ pub(crate) trait Broker {
     /// Sees to it that the topics exist, and are known without a further round trip; an answer for each, in order.
     fn ensure(&mut self, topics: &[&str]) -> Result<Vec<Ensured>, BrokerError>;
 
-    /// Reads each span to the end of its topic; returns the ends. The first call of a connection waits until the ends
+    /// Reads each span to the end of its topic; returns the ends, and of a topic that may not be read why. The first call of a connection waits until the ends
     /// stand still: requests of the connection before may still be on their way through the broker. A span that begins
     /// behind the end of its topic (it was made anew) is read from its beginning.
     fn read_back(
         &mut self,
         spans: &[Span],
         met: &mut dyn FnMut(Met),
-    ) -> Result<Vec<i64>, BrokerError>;
+    ) -> Result<Vec<Result<i64, String>>, BrokerError>;
 
     /// Queues a record; its [`Ack`] comes by [`Self::poll`], exactly one.
     fn send(&mut self, record: &Outgoing<'_>) -> Result<(), SendError>;

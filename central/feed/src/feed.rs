@@ -92,7 +92,8 @@ impl Feed {
 
     fn new(options: FeedOptions, folder: Option<Folder>) -> Result<Self, FeedError> {
         options.check()?;
-        // It connects later; what it is told is judged at once.
+        // They connect later; what they are told is judged at once.
+        HttpRegistry::new(&options)?;
         KafkaBroker::connect(&options, Tenure::begin())
             .map_err(|error| FeedError::Properties(error.to_string()))?;
         Ok(Self {
@@ -153,7 +154,7 @@ impl Feed {
         stop: &Stop,
     ) -> Result<(), FeedError> {
         let begin = now();
-        let mut registry = HttpRegistry::new(&self.options.registry);
+        let mut registry = HttpRegistry::new(&self.options)?;
         let mut before = self.status.read();
         while !stop.is_set() && !tenure.is_over() {
             let session = self.session(

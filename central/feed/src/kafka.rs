@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use efd_central_kafka::{Quiet, block_on, reason};
 use efd_central_log::Tenure;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
@@ -36,11 +36,21 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Rounds of [`FeedOptions::settle`] before ends that keep moving are taken to be another's work.
 const SETTLE_ROUNDS_MAX: u32 = 20;
 
+const OURS_UNLESS_GIVEN: [(&str, &str); 4] = [
+    // Below the broker's own default limit for a batch.
+    ("batch.size", "1000000"),
+    ("linger.ms", "5"),
+    ("compression.type", "lz4"),
+    ("reconnect.backoff.max.ms", "2000"),
+];
+
 /// One connection: producer, consumer for reading back, administration.
 pub(crate) struct KafkaBroker {
     producer: Arc<ThreadedProducer<Acks>>,
     tenure: Tenure,
+    /// For reading back.
     consumer: BaseConsumer<Quiet>,
+    consumer_config: ClientConfig,
     admin: AdminClient<Quiet>,
     topics: TopicSettings,
     settle: Option<Duration>,
@@ -60,20 +70,10 @@ fn unavailable(action: &'static str) -> impl Fn(KafkaError) -> BrokerError {
 impl KafkaBroker {
     /// Sends nothing after the end of the tenure.
     pub(crate) fn connect(options: &FeedOptions, tenure: Tenure) -> Result<Self, BrokerError> {
-        let mut common = ClientConfig::new();
-        common
-            .set("bootstrap.servers", &options.brokers)
-            .set("client.id", "efd-feed")
-            // A consumer must have one; no group is ever joined, nothing is ever committed.
-            .set("group.id", "efd-feed-read-back")
-            .set_log_level(RDKafkaLogLevel::Notice);
         // What is said of producers only, a consumer ignores, and the other way round.
-        let with_users = |config: &mut ClientConfig| {
-            for (name, value) in options.librdkafka.iter() {
-                config.set(name, value);
-            }
-        };
-        with_users(&mut common);
+        let mut common = options.kafka.config("efd-feed");
+        // A consumer must have one; no group is ever joined, nothing is ever committed.
+        common.set("group.id", "efd-feed-read-back");
 
         let mut config = common.clone();
         config
@@ -82,11 +82,6 @@ impl KafkaBroker {
             // Never given up by time: a record that timed out may be in the topic.
             .set("message.timeout.ms", "0")
             .set("message.max.bytes", RECORD_BYTES_MAX.to_string())
-            // Below the broker's own default limit for a batch.
-            .set("batch.size", "1000000")
-            .set("linger.ms", "5")
-            .set("compression.type", "lz4")
-            .set("reconnect.backoff.max.ms", "2000")
             .set(
                 "queue.buffering.max.messages",
                 options.in_flight_records_max.to_string(),
@@ -95,7 +90,11 @@ impl KafkaBroker {
                 "queue.buffering.max.kbytes",
                 (options.in_flight_bytes_max >> 10).max(1).to_string(),
             );
-        with_users(&mut config);
+        for (name, value) in OURS_UNLESS_GIVEN {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
         let producer: ThreadedProducer<Acks> = config
             .create_with_context(Acks::default())
             .map_err(unavailable("make producer"))?;
@@ -116,9 +115,7 @@ impl KafkaBroker {
             .set("allow.auto.create.topics", "false")
             .set("fetch.message.max.bytes", "4194304")
             .set("queued.max.messages.kbytes", "16384");
-        let consumer = config
-            .create_with_context(Quiet)
-            .map_err(unavailable("make consumer"))?;
+        let consumer = make_consumer(&config)?;
         let admin = common
             .create_with_context(Quiet)
             .map_err(unavailable("make admin client"))?;
@@ -126,6 +123,7 @@ impl KafkaBroker {
             producer,
             tenure,
             consumer,
+            consumer_config: config,
             admin,
             topics: options.topics.clone(),
             settle: Some(options.settle),
@@ -218,7 +216,7 @@ impl KafkaBroker {
     }
 
     /// Begin or end of each topic, in few requests.
-    fn bounds(&self, spans: &[Span], which: Offset) -> Result<Vec<i64>, BrokerError> {
+    fn bounds(&self, spans: &[Span], which: Offset) -> Result<Vec<Bound>, BrokerError> {
         if spans.is_empty() {
             return Ok(Vec::new());
         }
@@ -229,23 +227,31 @@ impl KafkaBroker {
         }
         let answer = self.consumer.offsets_for_times(list, ANSWER_WITHIN);
         let answer = answer.map_err(unavailable("ask for offsets"))?;
-        let of_topic: BTreeMap<String, Offset> = answer
+        let of_topic: BTreeMap<String, (Offset, Result<(), KafkaError>)> = answer
             .elements()
             .iter()
-            .filter(|element| element.error().is_ok())
-            .map(|element| (element.topic().to_owned(), element.offset()))
+            .map(|element| {
+                let answer = (element.offset(), element.error());
+                (element.topic().to_owned(), answer)
+            })
             .collect();
-        let found = spans.iter().map(|span| match of_topic.get(&span.topic) {
-            Some(Offset::Offset(offset)) => Ok(*offset),
-            Some(_) | None => Err(BrokerError::Unavailable(format!(
-                "ask for offsets of {}: no answer",
-                span.topic
-            ))),
-        });
+        let found = spans
+            .iter()
+            .map(|Span { topic, .. }| match of_topic.get(topic) {
+                Some((Offset::Offset(offset), Ok(()))) => Ok(Ok(*offset)),
+                Some((_, Err(error))) if is_forbidden(error) => Ok(Err(MAY_NOT_BE_READ.to_owned())),
+                Some((_, Err(error))) => Err(BrokerError::Unavailable(format!(
+                    "ask for offsets of {topic}: {}",
+                    reason(error)
+                ))),
+                Some((_, Ok(()))) | None => Err(BrokerError::Unavailable(format!(
+                    "ask for offsets of {topic}: no answer"
+                ))),
+            });
         found.collect()
     }
 
-    fn settled_ends(&mut self, spans: &[Span]) -> Result<Vec<i64>, BrokerError> {
+    fn settled_ends(&mut self, spans: &[Span]) -> Result<Vec<Bound>, BrokerError> {
         let mut ends = self.bounds(spans, Offset::End)?;
         // A session without a checkpoint begins with nothing to read: the wait is for the first topics that it finds.
         if spans.is_empty() {
@@ -268,38 +274,91 @@ impl KafkaBroker {
         Ok(ends)
     }
 
-    /// Reads `unread` (topic → span, end) until every end is reached.
-    fn consume(
-        &self,
-        mut unread: BTreeMap<String, (usize, i64)>,
+    /// Reads all of `unread`, except topics that may not be read: their spans.
+    fn read(
+        &mut self,
+        unread: Unread,
         met: &mut dyn FnMut(Met),
-    ) -> Result<(), BrokerError> {
+    ) -> Result<Vec<usize>, BrokerError> {
+        let mut forbidden = Vec::new();
+        let mut parts = vec![unread];
+        while let Some(mut part) = parts.pop() {
+            match self.read_part(&mut part, met) {
+                Ok(()) => continue,
+                Err(Unreadable::Other(error)) => return Err(error),
+                Err(Unreadable::Forbidden) => {}
+            }
+            // A consumer says it of a topic only once.
+            self.consumer = make_consumer(&self.consumer_config)?;
+            // And does not say of which: one half has it, or both.
+            let half = part.len() / 2;
+            match part.keys().nth(half).cloned() {
+                Some(middle) if half > 0 => {
+                    let rest = part.split_off(&middle);
+                    parts.extend([rest, part]);
+                }
+                Some(_) | None => forbidden.extend(part.values().map(|topic| topic.span)),
+            }
+        }
+        Ok(forbidden)
+    }
+
+    /// Takes out of `unread` what is read.
+    fn read_part(&self, unread: &mut Unread, met: &mut dyn FnMut(Met)) -> Result<(), Unreadable> {
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let failed = |error| Unreadable::from(unavailable("read back")(error));
+        let mut list = TopicPartitionList::with_capacity(unread.len());
+        for (topic, UnreadTopic { next, .. }) in &*unread {
+            list.add_partition_offset(topic, PARTITION, Offset::Offset(*next))
+                .map_err(failed)?;
+        }
+        self.consumer.assign(&list).map_err(failed)?;
+        let read = self.consume(unread, met);
+        self.consumer.unassign().map_err(failed)?;
+        read
+    }
+
+    /// Until every end is reached.
+    fn consume(&self, unread: &mut Unread, met: &mut dyn FnMut(Met)) -> Result<(), Unreadable> {
+        let mut give_up_at = now() + SILENCE_MAX;
         while !unread.is_empty() {
-            let message = match self.consumer.poll(SILENCE_MAX) {
+            let wait = give_up_at.saturating_duration_since(now());
+            let message = match self.consumer.poll(wait) {
                 Some(Ok(message)) => message,
                 // The consumer was assigned; the end of any partition is noted here too.
                 Some(Err(KafkaError::PartitionEOF(_))) => {
-                    self.drop_finished(&mut unread)?;
+                    self.drop_finished(unread)?;
                     continue;
                 }
-                Some(Err(error)) => return Err(unavailable("read back")(error)),
+                // It is no member of its group, and needs no right to be one.
+                Some(Err(error))
+                    if has_code(&error, RDKafkaErrorCode::GroupAuthorizationFailed) =>
+                {
+                    continue;
+                }
+                Some(Err(error)) if is_forbidden(&error) => return Err(Unreadable::Forbidden),
+                Some(Err(error)) => return Err(unavailable("read back")(error).into()),
                 None => {
                     let (count, limit) = (unread.len(), SILENCE_MAX);
                     let reason = format!(
                         "read back: nothing came for {limit:.0?}, {count} topics are not read"
                     );
-                    return Err(BrokerError::Unavailable(reason));
+                    return Err(BrokerError::Unavailable(reason).into());
                 }
             };
-            let Some(&(span, end)) = unread.get(message.topic()) else {
+            let Some(topic) = unread.get_mut(message.topic()) else {
                 continue;
             };
-            let offset = message.offset();
-            if offset < end {
+            give_up_at = now() + SILENCE_MAX;
+            let (offset, span) = (message.offset(), topic.span);
+            topic.next = offset + 1;
+            if offset < topic.end {
                 let id = id_of(&message);
                 met(Met { span, offset, id });
             }
-            if end <= offset + 1 {
+            if topic.end <= topic.next {
                 unread.remove(message.topic());
             }
         }
@@ -307,22 +366,66 @@ impl KafkaBroker {
     }
 
     /// Topics whose last offsets hold nothing (compacted, aborted) end without a message.
-    fn drop_finished(
-        &self,
-        unread: &mut BTreeMap<String, (usize, i64)>,
-    ) -> Result<(), BrokerError> {
+    fn drop_finished(&self, unread: &mut Unread) -> Result<(), BrokerError> {
         let positions = self.consumer.position().map_err(unavailable("read back"))?;
         for element in positions.elements() {
             if let Offset::Offset(position) = element.offset()
                 && unread
                     .get(element.topic())
-                    .is_some_and(|(_, end)| *end <= position)
+                    .is_some_and(|topic| topic.end <= position)
             {
                 unread.remove(element.topic());
             }
         }
         Ok(())
     }
+}
+
+fn make_consumer(config: &ClientConfig) -> Result<BaseConsumer<Quiet>, BrokerError> {
+    config
+        .create_with_context(Quiet)
+        .map_err(unavailable("make consumer"))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a shell: it waits for another program's answer"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Begin or end of a topic, or why it may not be read.
+type Bound = Result<i64, String>;
+/// By topic.
+type Unread = BTreeMap<String, UnreadTopic>;
+
+struct UnreadTopic {
+    span: usize,
+    next: i64,
+    end: i64,
+}
+
+enum Unreadable {
+    /// One of the topics at least.
+    Forbidden,
+    Other(BrokerError),
+}
+
+impl From<BrokerError> for Unreadable {
+    fn from(error: BrokerError) -> Self {
+        Self::Other(error)
+    }
+}
+
+const MAY_NOT_BE_READ: &str = "may not be read (topic authorization failed): what is in it must be known, or it would get records twice";
+
+fn is_forbidden(error: &KafkaError) -> bool {
+    has_code(error, RDKafkaErrorCode::TopicAuthorizationFailed)
+}
+
+fn has_code(error: &KafkaError, code: RDKafkaErrorCode) -> bool {
+    error.rdkafka_error_code() == Some(code)
 }
 
 const REFUSED_TOPIC: [RDKafkaErrorCode; 4] = [
@@ -358,12 +461,14 @@ impl Broker for KafkaBroker {
         &mut self,
         spans: &[Span],
         met: &mut dyn FnMut(Met),
-    ) -> Result<Vec<i64>, BrokerError> {
-        let ends = self.settled_ends(spans)?;
+    ) -> Result<Vec<Bound>, BrokerError> {
+        let mut ends = self.settled_ends(spans)?;
         let begins = self.bounds(spans, Offset::Beginning)?;
-        let mut list = TopicPartitionList::new();
-        let mut unread = BTreeMap::new();
-        for (ix, ((span, &end), begin)) in spans.iter().zip(&ends).zip(begins).enumerate() {
+        let mut unread = Unread::new();
+        for (ix, ((span, end), begin)) in spans.iter().zip(&ends).zip(begins).enumerate() {
+            let (&Ok(end), Ok(begin)) = (end, begin) else {
+                continue;
+            };
             // A topic that ends before the span begins was made anew.
             let from = span
                 .from
@@ -371,19 +476,16 @@ impl Broker for KafkaBroker {
                 .unwrap_or(begin)
                 .max(begin);
             if from < end {
-                let offset = Offset::Offset(from);
-                list.add_partition_offset(&span.topic, PARTITION, offset)
-                    .map_err(unavailable("read back"))?;
-                unread.insert(span.topic.clone(), (ix, end));
+                let topic = UnreadTopic {
+                    span: ix,
+                    next: from,
+                    end,
+                };
+                unread.insert(span.topic.clone(), topic);
             }
         }
-        if !unread.is_empty() {
-            self.consumer
-                .assign(&list)
-                .map_err(unavailable("read back"))?;
-            let read = self.consume(unread, met);
-            self.consumer.unassign().map_err(unavailable("read back"))?;
-            read?;
+        for ix in self.read(unread, met)? {
+            ends[ix] = Err(MAY_NOT_BE_READ.to_owned());
         }
         Ok(ends)
     }

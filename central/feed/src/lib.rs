@@ -39,9 +39,7 @@ mod store;
 pub mod wire;
 
 pub use feed::{Feed, FeedError, Stop};
-pub use options::{
-    FeedOptions, OptionsError, Properties, RegistryAddress, TopicFormat, TopicSettings,
-};
+pub use options::{FeedOptions, OptionsError, RegistryAddress, TopicFormat, TopicSettings};
 pub use probe::{Cluster, ProbeError, ask_brokers, ask_registry};
 pub use route::{Route, RouteKey, Routes};
 pub use status::{ParkedOutput, State, Status, StatusReader};

@@ -5,10 +5,11 @@ mod hidden;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use efd_central_kafka::{Connection, ConnectionError};
 use efd_shared_model::Site;
 use efd_shared_model::block::DATUM_BYTES_MAX;
 
-pub use hidden::{Properties, RegistryAddress};
+pub use hidden::RegistryAddress;
 
 /// Kafka's own limit for a topic's name.
 pub(crate) const TOPIC_CHARS_MAX: usize = 249;
@@ -39,25 +40,10 @@ pub enum OptionsError {
         "min_insync_replicas is {min_insync}, replication only {replication}: nothing could be produced"
     )]
     MinInsync { min_insync: u16, replication: u16 },
-    #[error("no broker is named")]
-    NoBrokers,
-    #[error("librdkafka property `{0}` is set by the feed: being exactly once rests on it")]
-    Reserved(String),
-    #[error(
-        "librdkafka property `{0}` asks for TLS or SASL, and this build speaks plaintext to Kafka only: \
-         leave it out and name a plaintext listener, or a TLS proxy on this machine"
-    )]
-    KafkaTls(String),
-    #[error(
-        "broker `{0}` asks for TLS or SASL, and this build speaks plaintext to Kafka only: \
-         name a plaintext listener, or a TLS proxy on this machine"
-    )]
-    BrokerTls(String),
-    #[error(
-        "registry `{0}` needs TLS, and this build speaks plain HTTP to the registry only: \
-         name an http:// address, or a TLS proxy on this machine"
-    )]
-    RegistryTls(String),
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    #[error("feed.registry_ca_file = {}: {reason}", path.display())]
+    RegistryCa { path: PathBuf, reason: String },
     #[error("registry `{address}` {what}; say for example `http://registry:8081`")]
     Registry { address: String, what: &'static str },
 }
@@ -152,10 +138,11 @@ pub enum Sabotage {
 pub struct FeedOptions {
     /// The feed's own folder: checkpoint and lock.
     pub folder: PathBuf,
-    /// `host:port`, more than one separated by commas.
-    pub brokers: String,
-    /// Base address of the registry's Confluent API, for example `http://registry:8081`.
+    pub kafka: Connection,
+    /// Base address of the registry's Confluent API, for example `https://registry:8081`.
     pub registry: RegistryAddress,
+    /// PEM, of the authority that signed the certificate of an https registry. `None`: those that Debian trusts.
+    pub registry_ca_file: Option<PathBuf>,
     pub topic_format: TopicFormat,
     pub topics: TopicSettings,
     /// How often the checkpoint is written: what is read back after a crash is at most what was produced meanwhile.
@@ -172,8 +159,6 @@ pub struct FeedOptions {
     pub settle: Duration,
     /// How long a stop waits for acknowledgements; what is still open then is read back at the next start.
     pub drain_within: Duration,
-    /// Handed to librdkafka as they are: linger, compression, buffers. Neither TLS nor SASL: this build has neither.
-    pub librdkafka: Properties,
     #[cfg(feature = "sabotage")]
     pub sabotage: Option<Sabotage>,
 }
@@ -184,13 +169,14 @@ impl FeedOptions {
     /// Defaults for everything that has one.
     pub fn new(
         folder: impl Into<PathBuf>,
-        brokers: &str,
+        kafka: Connection,
         registry: impl Into<RegistryAddress>,
     ) -> Self {
         Self {
             folder: folder.into(),
-            brokers: brokers.to_owned(),
+            kafka,
             registry: registry.into(),
+            registry_ca_file: None,
             topic_format: TopicFormat::default(),
             topics: TopicSettings::default(),
             checkpoint_every: Duration::from_secs(5),
@@ -200,7 +186,6 @@ impl FeedOptions {
             in_flight_blocks_max: 256,
             settle: Duration::from_millis(500),
             drain_within: Duration::from_secs(10),
-            librdkafka: Properties::default(),
             #[cfg(feature = "sabotage")]
             sabotage: None,
         }
@@ -211,16 +196,7 @@ impl FeedOptions {
             true => Err(OptionsError::TooSmall { name, found, least }),
             false => Ok(()),
         };
-        if self.brokers.trim().is_empty() {
-            return Err(OptionsError::NoBrokers);
-        }
-        let plaintext = "plaintext://";
-        let is_secured = |broker: &&str| {
-            broker.contains("://") && !broker.to_ascii_lowercase().starts_with(plaintext)
-        };
-        if let Some(broker) = self.brokers.split(',').map(str::trim).find(is_secured) {
-            return Err(OptionsError::BrokerTls(broker.to_owned()));
-        }
+        self.kafka.check()?;
         at_least("replication", self.topics.replication.into(), 1)?;
         at_least("min_insync_replicas", self.topics.min_insync().into(), 1)?;
         if self.topics.replication < self.topics.min_insync() {
@@ -240,8 +216,7 @@ impl FeedOptions {
             self.in_flight_bytes_max as u64,
             RECORD_BYTES_MAX as u64,
         )?;
-        self.registry.check()?;
-        self.librdkafka.check()
+        self.registry.check()
     }
 }
 
@@ -273,7 +248,11 @@ mod tests {
 
     #[test]
     fn impossible_options_are_refused() {
-        let good = FeedOptions::new("f", "127.0.0.1:9092", "http://127.0.0.1:8081/");
+        let good = FeedOptions::new(
+            "f",
+            Connection::plaintext("127.0.0.1:9092"),
+            "http://127.0.0.1:8081/",
+        );
         assert_eq!(good.check(), Ok(()));
         assert_eq!(good.registry.to_string(), "http://127.0.0.1:8081");
         let check = |change: &dyn Fn(&mut FeedOptions)| {
@@ -284,14 +263,7 @@ mod tests {
         assert!(check(&|o| o.topics.replication = 0).contains("replication is 0"));
         assert!(check(&|o| o.topics.min_insync_replicas = Some(4)).contains("only 3"));
         assert!(check(&|o| o.in_flight_bytes_max = 5).contains("in_flight_bytes_max is 5"));
-        assert!(check(&|o| o.brokers.clear()).contains("no broker"));
-        assert!(check(&|o| o.brokers = "a:9092, SSL://b:9093".into()).contains("`SSL://b:9093`"));
-        assert!(check(&|o| o.registry = "https://r:8081".into()).contains("needs TLS"));
-        assert!(check(&|o| o.librdkafka.insert("acks", "1")).contains("`acks`"));
-        let tls = |o: &mut FeedOptions| o.librdkafka.insert("security.protocol", "ssl");
-        assert!(check(&tls).contains("plaintext to Kafka only"));
-        let mut plain = good.clone();
-        plain.brokers = "PLAINTEXT://a:9092,b:9092".into();
-        assert_eq!(plain.check(), Ok(()));
+        assert!(check(&|o| o.kafka.brokers.clear()).contains("no broker"));
+        assert!(check(&|o| o.registry = "r:8081".into()).contains("http://"));
     }
 }

@@ -37,7 +37,7 @@ pub fn ask_brokers(options: &FeedOptions, within: Duration) -> Result<Cluster, P
     let cluster = KafkaBroker::connect(options, Tenure::begin())
         .and_then(|broker| broker.cluster(within))
         .map_err(|error| ProbeError::Brokers {
-            brokers: options.brokers.clone(),
+            brokers: options.kafka.brokers.clone(),
             within,
             reason: error.to_string(),
         })?;
@@ -50,11 +50,13 @@ pub fn ask_brokers(options: &FeedOptions, within: Duration) -> Result<Cluster, P
 
 /// How many subjects the registry has.
 pub fn ask_registry(options: &FeedOptions, within: Duration) -> Result<usize, ProbeError> {
-    count_subjects(&options.registry, within).map_err(ProbeError::Registry)
+    count_subjects(options, within).map_err(ProbeError::Registry)
 }
 
 #[cfg(test)]
 mod tests {
+    use efd_central_kafka::Connection;
+
     use super::*;
 
     /// A port that was free a moment ago.
@@ -64,7 +66,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
         let registry = format!("http://anna:hunter2@{address}");
-        let options = FeedOptions::new("f", &address, registry.as_str());
+        let options = FeedOptions::new("f", Connection::plaintext(&address), registry.as_str());
         let within = Duration::from_secs(1);
         let error = ask_brokers(&options, within).unwrap_err().to_string();
         assert!(
@@ -80,8 +82,12 @@ mod tests {
 
     #[test]
     fn a_misspelt_property_is_named_without_its_value() {
-        let mut options = FeedOptions::new("f", "127.0.0.1:1", "http://127.0.0.1:1");
-        options.librdkafka.insert("sasl_password", "hunter2");
+        let mut options = FeedOptions::new(
+            "f",
+            Connection::plaintext("127.0.0.1:1"),
+            "http://127.0.0.1:1",
+        );
+        options.kafka.properties.insert("sasl_password", "hunter2");
         let error = ask_brokers(&options, Duration::from_secs(1)).unwrap_err();
         let error = error.to_string();
         assert!(

@@ -138,8 +138,12 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
                 account.note_found(of_span[met.span], id, met.offset, &progress);
             }
         })?;
-        for (output, end) in of_span.iter().zip(ends) {
-            account.set_end(*output, end);
+        for (&output, end) in of_span.iter().zip(ends) {
+            match end {
+                Ok(end) => account.set_end(output, end),
+                // What it has cannot be told from what it has not: it is owed everything from here on.
+                Err(reason) => account.output_mut(output).park(reason),
+            }
         }
         let save_at = now + settings.checkpoint_every;
         Ok(Self {
@@ -180,7 +184,10 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             // A failure is counted and tried again: what is read back after a crash only grows.
             let _counted = self.save(hands.store);
         }
-        Ok(step)
+        Ok(match step {
+            Step::Idle => self.retries.step(),
+            Step::Busy | Step::Waiting => step,
+        })
     }
 
     /// As [`Self::step`], but begins no block: on the way to a stop.

@@ -18,13 +18,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use efd_central_kafka::{Quiet, reason};
+use efd_central_kafka::{Connection, Quiet, reason};
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
     BlockId, EdgeId, EpochDeclaration, EpochId, RangeSet, RecordId, Schema, SealedBlock,
     StreamDeclaration, StreamNumber, UtcNanos,
 };
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -48,10 +48,9 @@ const PARTITION: i32 = 0;
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How the cluster is reached, and how the log's topics are made.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct KafkaOptions {
-    /// librdkafka's properties for any client: brokers, TLS, SASL.
-    pub client: BTreeMap<String, String>,
+    pub connection: Connection,
     pub topics: TopicSettings,
     /// This process among those that append. Two of the same name cost an edge that changes between them some blocks
     /// that it sends twice.
@@ -60,24 +59,10 @@ pub struct KafkaOptions {
     pub clock: fn() -> UtcNanos,
 }
 
-impl fmt::Debug for KafkaOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaOptions")
-            .field("topics", &self.topics)
-            .field("centre", &self.centre)
-            .finish_non_exhaustive()
-    }
-}
-
 fn common_config(options: &KafkaOptions) -> ClientConfig {
-    let mut common = ClientConfig::new();
-    for (name, value) in &options.client {
-        common.set(name, value);
-    }
-    common
-        .set("client.id", format!("efd-central-{}", options.centre))
-        .set("reconnect.backoff.max.ms", "1000")
-        .set_log_level(RDKafkaLogLevel::Notice);
+    let id = format!("efd-central-{}", options.centre);
+    let mut common = options.connection.config(&id);
+    common.set("reconnect.backoff.max.ms", "1000");
     common
 }
 
@@ -405,6 +390,7 @@ impl BlockLog for KafkaLog {
             let mut bounds = lock(&self.bounds);
             for ((partition, _), offset) in blocks.iter().zip(offsets) {
                 let end = readers::place_of(offset).next();
+                self.readers.note_end(partition, end);
                 let known = bounds
                     .entry(partition.clone())
                     .or_insert((Place::FIRST, end));

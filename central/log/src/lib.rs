@@ -296,7 +296,8 @@ pub trait BlockLog: fmt::Debug + Send + Sync + 'static {
     /// Every partition that has ever held a block.
     fn partitions(&self) -> Result<Vec<Partition>, LogError>;
 
-    /// Entries from `from` on, about `bytes_max` of them, at least one where there is one.
+    /// Entries from `from` on, about `bytes_max` of them, at least one where this process has read or appended one. What
+    /// another has just appended may come with a later call.
     fn read(
         &self,
         partition: &Partition,

@@ -251,9 +251,8 @@ impl Rig {
             .arg("run")
             .arg("--config")
             .arg(self.config_of(centre))
-            .args(["--log", "json"]);
-        let settings = self.options.central_settings.iter();
-        command.args(settings.flat_map(|setting| ["--set", setting]));
+            .args(["--log", "json"])
+            .args(self.central_settings());
         let sabotage = self.options.central_sabotage.iter();
         command.args(sabotage.flat_map(|word| ["--sabotage", word]));
         let log = self.place_of("central", centre, ".log");
@@ -264,6 +263,12 @@ impl Rig {
             .run(|| daemon.wait_for_http(&url, READY_WITHIN))??;
         self.centres[centre].daemon = Some(daemon);
         Ok(())
+    }
+
+    /// Words for a command of `efd-central`, to see what the rig's sees.
+    pub fn central_settings(&self) -> impl Iterator<Item = &str> {
+        let settings = self.options.central_settings.iter();
+        settings.flat_map(|setting| ["--set", setting])
     }
 
     pub fn start_edge(&mut self) -> Result<()> {
@@ -552,11 +557,11 @@ impl Rig {
         let (path, lake) = (path.display(), lake.display());
         let feed = self.options.feed.as_ref().map_or_else(String::new, |feed| {
             format!(
-                "[feed]\nbrokers = \"{}\"\nregistry = \"{}\"\nreplication = {}\nmin_insync_replicas = {}\ncheckpoint_every = \"1s\"\n",
+                "[kafka]\nbrokers = \"{}\"\nreplication = {}\nmin_insync_replicas = {}\n[feed]\nregistry = \"{}\"\ncheckpoint_every = \"1s\"\n",
                 feed.brokers,
-                feed.registry,
                 feed.replication,
-                feed.replication.div_ceil(2)
+                feed.replication.div_ceil(2),
+                feed.registry
             )
         });
         let log = match self.options.log {

@@ -272,15 +272,9 @@ fn check_asks_broker_and_registry() {
     );
     check(&[], 0, &[&broker_well, &registry_well]);
     check(&[&with_login], 0, &[&registry_well]);
-    let three = ["feed.replication=3", "feed.min_insync_replicas=2"];
+    let three = ["kafka.replication=3", "kafka.min_insync_replicas=2"];
     check(&three, 2, &["FAIL  broker: the cluster has 1 brokers"]);
-    let tls = "feed.registry=https://anna:hunter2@r:8081";
-    check(
-        &[tls],
-        2,
-        &["FAIL  feed: registry `https://r:8081` needs TLS"],
-    );
-    let sasl = "feed.properties.\"sasl.password\"=hunter2";
+    let sasl = "kafka.properties.\"sasl.password\"=hunter2";
     check(
         &[sasl],
         2,
@@ -297,6 +291,102 @@ fn check_asks_broker_and_registry() {
     services.finish();
 }
 
+/// Brokers and a registry that ask who is there. TLS and a login on both ways, and no more rights than LOG.md lists: first
+/// too few of them, which hold up just the topics that they are about.
+#[test]
+fn with_tls_a_login_and_just_the_rights_that_it_needs() {
+    let _turn = exclusive();
+    let Some(services) = Services::secured("secured") else {
+        return;
+    };
+    let admit = |rights: &[&str]| services.admit(rights);
+    admit(&[
+        "topic:efd.:create,describe,describe_configs,read,write",
+        "group:efd.:read",
+        "topic:summit.lsst.sal.LabMount.:create,describe,read,write",
+        // Nothing for LabWeather; and what was sent to LabMirror cannot be read back.
+        "topic:summit.lsst.sal.LabMirror.:create,describe,write",
+    ]);
+    let mut setup = Setup::with(Options {
+        log: Log::Kafka,
+        ..services.options("secured")
+    });
+    let check = |settings: &[&str], code: i32, wanted: &[&str]| {
+        let Captured { status, stdout, .. } = central(&setup, &["check"], settings);
+        assert_eq!(status.code(), Some(code), "{stdout}");
+        for line in wanted {
+            assert!(stdout.contains(line), "`{line}` is not in\n{stdout}");
+        }
+    };
+    check(&[], 0, &["ok    broker: ", "ok    registry: "]);
+    let secrets = services.folder().join("secrets");
+    let set = |setting: &str, file: &str| format!("{setting}={}", secrets.join(file).display());
+    check(
+        &[&set("kafka.ca_file", "other-ca.crt")],
+        2,
+        &["FAIL  broker: ", "certificate verify failed"],
+    );
+    check(
+        &[&set("kafka.password_file", "wrong-password")],
+        2,
+        &["FAIL  broker: ", "Authentication failed"],
+    );
+    check(
+        &[&set("feed.registry_ca_file", "other-ca.crt")],
+        2,
+        &["FAIL  registry: ", "UnknownIssuer"],
+    );
+    check(
+        &[&set("feed.registry_password_file", "wrong-password")],
+        2,
+        &["FAIL  registry: ", "it asks for a login"],
+    );
+
+    setup.start();
+    setup.rig.start_sim(&lab(30, 500)).unwrap();
+    setup.wait_for_samples(3000);
+    setup.rig.central().unwrap().kill9().unwrap();
+    setup.rig.start_central().unwrap();
+    let parked = |setup: &Setup| -> Vec<String> {
+        let status = setup.rig.central_status().unwrap_or_default();
+        let parked = status["feed"]["parked"].as_array();
+        let named = |one: &serde_json::Value| {
+            format!("{}: {}", one["topic"].as_str()?, one["reason"].as_str()?).into()
+        };
+        parked.into_iter().flatten().filter_map(named).collect()
+    };
+    let is_so = |parked: &[String], component: &str, reason: &str| {
+        let mut of_component = parked.iter().filter(|one| one.contains(component));
+        let first = of_component.next();
+        first.is_some_and(|one| one.contains(reason))
+            && of_component.all(|one| one.contains(reason))
+    };
+    let waits = wait_until(SETTLE, || {
+        let parked = parked(&setup);
+        is_so(&parked, "LabWeather", "uthorization")
+            && is_so(&parked, "LabMirror", "may not be read")
+            && !parked.iter().any(|one| one.contains("LabMount"))
+    });
+    assert!(waits, "{:#?}", parked(&setup));
+    setup.end_of_sim();
+
+    admit(&["topic:summit.:create,describe,read,write"]);
+    let is_free = wait_until(SETTLE, || parked(&setup).is_empty());
+    assert!(is_free, "{:#?}", parked(&setup));
+    setup.rig.drain(SETTLE).unwrap();
+    setup.check_values("kafka");
+    setup.rig.stop().unwrap();
+    let account = setup.law();
+    assert_eq!(account.lost, 0, "{}", account.summary());
+    let told = std::fs::read_to_string(setup.rig.folder().join("central.log")).unwrap();
+    assert!(
+        !told.contains(common::services::PASSWORD),
+        "a password in the log"
+    );
+    setup.finish();
+    services.finish();
+}
+
 /// A command of `efd-central` with the rig's configuration.
 fn central(setup: &Setup, words: &[&str], settings: &[&str]) -> Captured {
     let mut command = setup.rig.command("efd-central");
@@ -304,6 +394,7 @@ fn central(setup: &Setup, words: &[&str], settings: &[&str]) -> Captured {
         .args(words)
         .arg("--config")
         .arg(setup.rig.central_config())
+        .args(setup.rig.central_settings())
         .args(settings.iter().flat_map(|setting| ["--set", setting]));
     process::run(command, Duration::from_secs(60)).unwrap()
 }

@@ -85,7 +85,7 @@ fn configurations_that_cannot_be_right() {
         &["0.0.0.0:9464", "token"],
     );
     refused(&central("log.retain=forever"), &["log.retain", "forever"]);
-    refused(&central("feed.brokers=broker:9092"), &["registry"]);
+    refused(&central("kafka.brokers=broker:9092"), &["registry"]);
 
     // A fault in the file has its line.
     let path = setup.rig.folder().join("bad.toml");

@@ -5,6 +5,7 @@
 mod influx;
 mod kafka;
 mod registry;
+mod secure;
 
 use std::io;
 use std::path::PathBuf;
@@ -12,9 +13,11 @@ use std::path::PathBuf;
 pub use influx::Influx;
 pub use kafka::{Broker, Kafka, KafkaOptions};
 pub use registry::{Registry, RegistryOptions};
+pub use secure::{Certificates, Gate};
 
 use crate::install::InstallError;
 use crate::process::ProcessError;
+use crate::python::PythonError;
 
 /// Why a service is not there.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,8 @@ pub enum ServiceError {
     Install(#[from] InstallError),
     #[error(transparent)]
     Process(#[from] ProcessError),
+    #[error(transparent)]
+    Python(#[from] PythonError),
     #[error("reserve a port")]
     Port(#[source] io::Error),
     #[error("prepare {}", path.display())]

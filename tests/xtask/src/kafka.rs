@@ -47,7 +47,7 @@ impl Place {
 
     /// What a centre's configuration needs; there while they are ready.
     fn ready(&self) -> PathBuf {
-        self.0.join("feed.toml")
+        self.0.join("central.toml")
     }
 
     fn stop(&self) -> PathBuf {
@@ -90,8 +90,8 @@ pub(crate) fn up(arguments: &Arguments) -> Result<()> {
         installer.registry()?;
         start(&place, arguments)?;
     }
-    let feed = fs::read_to_string(place.ready()).context("read what the cluster is")?;
-    say(feed.trim_end());
+    let settings = fs::read_to_string(place.ready()).context("read what the cluster is")?;
+    say(settings.trim_end());
     say(&format!(
         "\n{} has the same, and the brokers' logs lie beside it; `cargo xtask kafka-down` ends them",
         place.ready().display()
@@ -139,13 +139,13 @@ fn hold(place: &Place, arguments: &Arguments) -> Result<()> {
     let mut kafka = Kafka::start(&place.0, options)?;
     let registry = Registry::start(&place.0.join("registry"), RegistryOptions::default())?;
     let replication = arguments.brokers.min(3);
-    let feed = format!(
-        "[feed]\nbrokers = \"{}\"\nregistry = \"{}\"\nreplication = {replication}\nmin_insync_replicas = {}\n",
+    let settings = format!(
+        "[kafka]\nbrokers = \"{}\"\nreplication = {replication}\nmin_insync_replicas = {}\n[feed]\nregistry = \"{}\"\n",
         kafka.bootstrap(),
-        registry.url(),
-        replication.div_ceil(2)
+        replication.div_ceil(2),
+        registry.url()
     );
-    publish(&place.ready(), &feed)?;
+    publish(&place.ready(), &settings)?;
     let hours = Duration::from_secs(arguments.hours * 3600);
     wait(hours, || Ok(place.stop().exists()))?;
     kafka.stop()?;

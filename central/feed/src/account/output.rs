@@ -103,7 +103,13 @@ impl Output {
             .entry(block.lane)
             .or_default()
             .insert(block.number.0);
-        let from = blocks.places.entry(partition.clone()).or_insert(place);
+        self.look_from(partition, place);
+    }
+
+    /// Blocks are owed at that place, or behind it.
+    fn look_from(&mut self, partition: &Partition, place: Place) {
+        let places = &mut self.owed.blocks.places;
+        let from = places.entry(partition.clone()).or_insert(place);
         *from = (*from).min(place);
     }
 
@@ -121,6 +127,8 @@ impl Output {
     pub(super) fn settle_retry(&mut self, block: BlockId, untouched: bool, refused: OwedRecords) {
         if self.owed.has_block(block) {
             if untouched {
+                // Blocks behind it may have been looked for already.
+                self.look_from(&refused.partition, refused.place);
                 return;
             }
             self.forget_block(block);

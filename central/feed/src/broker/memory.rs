@@ -21,6 +21,8 @@ pub(crate) struct Cluster {
     pub topics: BTreeMap<String, Vec<RecordId>>,
     /// Topics that take nothing.
     pub forbidden: BTreeSet<String>,
+    /// Topics that give nothing.
+    pub unreadable: BTreeSet<String>,
     pub refuses_large: bool,
     pub is_down: bool,
     /// Of a hundred polls, how many end the connection.
@@ -132,20 +134,24 @@ impl Broker for MemoryBroker {
         &mut self,
         spans: &[Span],
         met: &mut dyn FnMut(Met),
-    ) -> Result<Vec<i64>, BrokerError> {
+    ) -> Result<Vec<Result<i64, String>>, BrokerError> {
         let cluster = self.cluster.borrow();
         if cluster.is_down {
             return Err(BrokerError::Unavailable("down".into()));
         }
         let mut ends = Vec::new();
         for (span, Span { topic, from }) in spans.iter().enumerate() {
+            if cluster.unreadable.contains(topic) {
+                ends.push(Err("may not be read".into()));
+                continue;
+            }
             let log = cluster.topics.get(topic).map_or(&[][..], Vec::as_slice);
             let from = from.filter(|&from| from <= log.len() as i64).unwrap_or(0);
             for (offset, id) in (0..).zip(log).skip(from as usize) {
                 let id = Some(*id);
                 met(Met { span, offset, id });
             }
-            ends.push(log.len() as i64);
+            ends.push(Ok(log.len() as i64));
         }
         Ok(ends)
     }

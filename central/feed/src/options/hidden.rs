@@ -1,7 +1,11 @@
-//! Settings in which a password may stand: they are sent, and never shown.
+//! An address in which a password may stand: it is sent, and never shown.
 
-use std::collections::BTreeMap;
 use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use efd_central_kafka::Password;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::OptionsError;
 
@@ -10,9 +14,30 @@ use super::OptionsError;
 pub struct RegistryAddress(String);
 
 impl RegistryAddress {
-    /// Whole, for the one place that sends it.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
+    /// With a login in place of any that it has.
+    #[must_use]
+    pub fn with_login(&self, user: &str, password: &Password) -> Self {
+        let (scheme, _, rest) = self.parts();
+        let user = utf8_percent_encode(user, &ESCAPED);
+        let password = utf8_percent_encode(password.expose(), &ESCAPED);
+        Self(format!(
+            "{scheme}{user}:{password}@{}",
+            rest.trim_start_matches('@')
+        ))
+    }
+
+    pub fn has_login(&self) -> bool {
+        !self.parts().1.is_empty()
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.0.to_ascii_lowercase().starts_with("https://")
+    }
+
+    /// What is sent for the login, by RFC 7617: an HTTP client may take it from the address as it stands there, escaped.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        let login: Vec<u8> = percent_decode_str(self.parts().1).collect();
+        (!login.is_empty()).then(|| format!("Basic {}", STANDARD.encode(login)))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -27,25 +52,14 @@ impl RegistryAddress {
         (&self.0[..begin], &self.0[begin..end], &self.0[end..])
     }
 
-    /// Another's text, such as an error, in which this address may stand.
-    pub(crate) fn without_login(&self, text: &str) -> String {
-        match self.parts() {
-            (_, "", _) => text.to_owned(),
-            (_, login, _) => text.replace(&format!("{login}@"), ""),
-        }
-    }
-
     pub(super) fn check(&self) -> Result<(), OptionsError> {
         let lower = self.0.to_ascii_lowercase();
         let fault = |what| OptionsError::Registry {
             address: self.to_string(),
             what,
         };
-        if lower.starts_with("https://") {
-            return Err(OptionsError::RegistryTls(self.to_string()));
-        }
-        if !lower.starts_with("http://") {
-            return Err(fault("does not begin with http://"));
+        if !lower.starts_with("http://") && !lower.starts_with("https://") {
+            return Err(fault("does not begin with http:// or https://"));
         }
         let (_, login, rest) = self.parts();
         let host = rest.trim_start_matches('@').split(['/', ':']).next();
@@ -64,6 +78,13 @@ impl RegistryAddress {
         Ok(())
     }
 }
+
+/// What RFC 3986 lets stand in the login of an address.
+const ESCAPED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 impl From<&str> for RegistryAddress {
     fn from(text: &str) -> Self {
@@ -90,80 +111,6 @@ impl fmt::Debug for RegistryAddress {
     }
 }
 
-/// librdkafka's own settings. `Debug` shows their names only.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Properties(BTreeMap<String, String>);
-
-impl Properties {
-    pub fn insert(&mut self, name: &str, value: &str) {
-        self.0.insert(name.to_owned(), value.to_owned());
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    pub(super) fn check(&self) -> Result<(), OptionsError> {
-        for (name, value) in self.iter() {
-            if RESERVED.contains(&name) {
-                return Err(OptionsError::Reserved(name.to_owned()));
-            }
-            let is_plaintext = value.trim().eq_ignore_ascii_case("plaintext");
-            let is_protocol = name == "security.protocol";
-            let needs_more = SECURED.iter().any(|prefix| name.starts_with(prefix));
-            if needs_more || (is_protocol && !is_plaintext) {
-                return Err(OptionsError::KafkaTls(name.to_owned()));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl From<BTreeMap<String, String>> for Properties {
-    fn from(properties: BTreeMap<String, String>) -> Self {
-        Self(properties)
-    }
-}
-
-impl From<Properties> for BTreeMap<String, String> {
-    fn from(Properties(properties): Properties) -> Self {
-        properties
-    }
-}
-
-impl fmt::Debug for Properties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-/// What says nothing to a connection in plaintext: set, it would look as if it protected something.
-const SECURED: [&str; 4] = ["ssl.", "sasl.", "enable.ssl.", "enable.sasl."];
-
-/// What the feed sets itself.
-const RESERVED: [&str; 18] = [
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "enable.idempotence",
-    "enable.gapless.guarantee",
-    "acks",
-    "request.required.acks",
-    "message.timeout.ms",
-    "delivery.timeout.ms",
-    "retries",
-    "message.send.max.retries",
-    "transactional.id",
-    "message.max.bytes",
-    "enable.partition.eof",
-    "isolation.level",
-    "enable.auto.commit",
-    "auto.offset.reset",
-    "queue.buffering.max.messages",
-    "queue.buffering.max.kbytes",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,8 +121,6 @@ mod tests {
             let address = RegistryAddress::from(address);
             assert_eq!(address.to_string(), shown);
             assert_eq!(format!("{address:?}"), format!("{shown:?}"));
-            let error = format!("bad uri {}/subjects, pass@ word", address.expose());
-            assert!(!address.without_login(&error).contains("hunter2"));
         };
         check("http://r:8081/", "http://r:8081");
         check("http://r:8081/base//", "http://r:8081/base");
@@ -188,18 +133,31 @@ mod tests {
     }
 
     #[test]
+    fn a_login_may_be_given_apart() {
+        let address = RegistryAddress::from("https://old:old@r:8081/x");
+        let address = address.with_login("an na", &"h@nter/2:é".into());
+        assert_eq!(address.0, "https://an%20na:h%40nter%2F2%3A%C3%A9@r:8081/x");
+        let sent = STANDARD.encode("an na:h@nter/2:é");
+        assert_eq!(address.authorization(), Some(format!("Basic {sent}")));
+        assert_eq!(RegistryAddress::from("http://r").authorization(), None);
+        assert_eq!(address.check(), Ok(()));
+        assert_eq!(address.to_string(), "https://r:8081/x");
+    }
+
+    #[test]
     fn addresses_that_cannot_work_are_refused() {
         let check = |address: &str| RegistryAddress::from(address).check();
         for good in [
             "http://r",
             "HTTP://r:8081/base",
+            "https://r:8081",
             "http://anna:h%40x@r:8081",
             "http://[::1]:8081",
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for (bad, wanted) in [
-            ("https://anna:hunter2@r:8081", "`https://r:8081` needs TLS"),
+            ("ftp://r:8081", "does not begin with http://"),
             ("r:8081", "does not begin with http://"),
             ("", "does not begin with http://"),
             ("http://", "names no host"),
@@ -211,38 +169,6 @@ mod tests {
             let error = check(bad).unwrap_err().to_string();
             assert!(error.contains(wanted), "{bad}: {error}");
             assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn properties_that_cannot_work_are_refused_without_their_values() {
-        let with = |name: &str, value: &str| {
-            let mut properties = Properties::default();
-            properties.insert(name, value);
-            properties
-        };
-        for (name, value) in [
-            ("linger.ms", "5"),
-            ("security.protocol", "PLAINTEXT"),
-            ("client.rack", "a"),
-        ] {
-            assert_eq!(with(name, value).check(), Ok(()), "{name}");
-        }
-        for (name, value) in [
-            ("security.protocol", "ssl"),
-            ("security.protocol", "sasl_plaintext"),
-            ("sasl.password", "hunter2"),
-            ("sasl.mechanisms", "PLAIN"),
-            ("ssl.key.password", "hunter2"),
-            ("enable.ssl.certificate.verification", "false"),
-            ("acks", "hunter2"),
-        ] {
-            let properties = with(name, value);
-            let error = properties.check().unwrap_err().to_string();
-            assert!(error.contains(&format!("`{name}`")), "{error}");
-            let shown = format!("{error} {properties:?}");
-            assert!(!shown.contains("hunter2"), "{shown}");
-            assert!(format!("{properties:?}").contains(name));
         }
     }
 }

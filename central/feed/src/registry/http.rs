@@ -1,12 +1,16 @@
-//! Confluent's registry API over plain HTTP/1.1.
+//! Confluent's registry API over HTTP/1.1 or HTTPS.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use efd_shared_model::Schema;
 use serde_json::{Value, json};
+use ureq::RequestBuilder;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::{Registry, RegistryError};
-use crate::options::RegistryAddress;
+use crate::options::{FeedOptions, OptionsError, RegistryAddress};
 use crate::wire::SchemaId;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -21,20 +25,58 @@ pub(crate) struct HttpRegistry {
     address: RegistryAddress,
 }
 
-fn agent(within: Duration) -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
+/// Where Debian has the authorities that it trusts.
+const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+fn agent(options: &FeedOptions, within: Duration) -> Result<ureq::Agent, OptionsError> {
+    let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(within))
-        .http_status_as_error(false)
-        .build();
-    config.into()
+        .http_status_as_error(false);
+    if options.registry.is_https() {
+        let ca_file = options.registry_ca_file.as_deref();
+        let roots = roots(ca_file.unwrap_or_else(|| Path::new(SYSTEM_CA_FILE)))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder()
+            .root_certs(roots)
+            .unversioned_rustls_crypto_provider(provider)
+            .build();
+        config = config.tls_config(tls);
+    }
+    Ok(config.build().into())
+}
+
+fn roots(path: &Path) -> Result<RootCerts, OptionsError> {
+    let fault = |reason: String| OptionsError::RegistryCa {
+        path: PathBuf::from(path),
+        reason,
+    };
+    let pem = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|error| fault(error.to_string()))? {
+            found.push(certificate);
+        }
+    }
+    if found.is_empty() {
+        return Err(fault("no PEM with a certificate in it".into()));
+    }
+    Ok(RootCerts::Specific(Arc::new(found)))
 }
 
 impl HttpRegistry {
-    pub(crate) fn new(address: &RegistryAddress) -> Self {
-        Self {
-            agent: agent(ANSWER_WITHIN),
-            address: address.clone(),
-        }
+    pub(crate) fn new(options: &FeedOptions) -> Result<Self, OptionsError> {
+        Ok(Self {
+            agent: agent(options, ANSWER_WITHIN)?,
+            address: options.registry.clone(),
+        })
+    }
+}
+
+fn with_headers<B>(request: RequestBuilder<B>, address: &RegistryAddress) -> RequestBuilder<B> {
+    let request = request.header("Accept", CONTENT_TYPE);
+    match address.authorization() {
+        Some(authorization) => request.header("Authorization", authorization),
+        None => request,
     }
 }
 
@@ -43,15 +85,9 @@ impl Registry for HttpRegistry {
         // A subject is a legal topic name and a suffix: nothing in it needs escaping.
         let path = format!("/subjects/{subject}/versions");
         let address = &self.address;
-        let unavailable = |reason: String| {
-            let reason = address.without_login(&reason);
-            RegistryError::Unavailable(format!("POST {address}{path}: {reason}"))
-        };
-        // ureq makes a header of the login in an address.
-        let mut answer = self
-            .agent
-            .post(format!("{}{path}", address.expose()))
-            .header("Accept", CONTENT_TYPE)
+        let unavailable =
+            |reason: String| RegistryError::Unavailable(format!("POST {address}{path}: {reason}"));
+        let mut answer = with_headers(self.agent.post(format!("{address}{path}")), address)
             .content_type(CONTENT_TYPE)
             .send(json!({ "schema": schema.text() }).to_string())
             .map_err(|error| unavailable(error.to_string()))?;
@@ -68,14 +104,11 @@ impl Registry for HttpRegistry {
 }
 
 /// Asks a registry for its subjects and counts them; else why not.
-pub(crate) fn count_subjects(address: &RegistryAddress, within: Duration) -> Result<usize, String> {
-    let failed = |reason: String| {
-        let reason = address.without_login(&reason);
-        format!("GET {address}/subjects: {reason}")
-    };
-    let mut answer = agent(within)
-        .get(format!("{}/subjects", address.expose()))
-        .header("Accept", CONTENT_TYPE)
+pub(crate) fn count_subjects(options: &FeedOptions, within: Duration) -> Result<usize, String> {
+    let address = &options.registry;
+    let failed = |reason: String| format!("GET {address}/subjects: {reason}");
+    let agent = agent(options, within).map_err(|error| error.to_string())?;
+    let mut answer = with_headers(agent.get(format!("{address}/subjects")), address)
         .call()
         .map_err(|error| failed(error.to_string()))?;
     let status = answer.status().as_u16();
@@ -93,7 +126,7 @@ fn count(status: u16, body: &str) -> Result<usize, String> {
             .map(|subjects| subjects.len())
             .map_err(|_| format!("no list of subjects, so no schema registry: {}", begin())),
         401 | 403 => Err(format!(
-            "{status}: it asks for a login (`http://user:password@host`) that may read subjects: {}",
+            "{status}: it asks for a login (`registry_username`, `registry_password_file`) that may read subjects: {}",
             begin()
         )),
         _ => Err(format!("{status}: {}", begin())),
@@ -136,6 +169,8 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread::JoinHandle;
+
+    use efd_central_kafka::Connection;
 
     use super::*;
 
@@ -182,21 +217,38 @@ mod tests {
     fn a_login_is_sent_and_not_told() {
         let within = Duration::from_secs(5);
         let (host, thread) = answer_once("[]");
-        let address = RegistryAddress::from(format!("http://anna:hunter2@{host}").as_str());
-        assert_eq!(count_subjects(&address, within), Ok(0));
+        let address = RegistryAddress::from(format!("http://{host}").as_str());
+        let address = address.with_login("anna", &"hunter2@/".into());
+        let options = FeedOptions::new("f", Connection::plaintext("b:9092"), address);
+        assert_eq!(count_subjects(&options, within), Ok(0));
         let request = thread.join().unwrap();
-        // `anna:hunter2`
-        assert!(request.contains("Basic YW5uYTpodW50ZXIy"), "{request}");
+        // `anna:hunter2@/`
+        let wanted = "basic yw5uytpodw50zxiyqc8=";
+        assert!(request.to_ascii_lowercase().contains(wanted), "{request}");
 
         // Nobody listens there any more.
-        let error = count_subjects(&address, within).unwrap_err();
+        let error = count_subjects(&options, within).unwrap_err();
         let schema = Schema::new("\"long\"");
-        let refused = HttpRegistry::new(&address).register("s", &schema);
+        let refused = HttpRegistry::new(&options).unwrap().register("s", &schema);
         let error = format!("{error} {}", refused.unwrap_err());
         assert!(
             error.contains(&host) && !error.contains("hunter2"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn authorities_that_cannot_be_read_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.crt");
+        let error = roots(&path).unwrap_err().to_string();
+        assert!(
+            error.contains("registry_ca_file") && error.contains("ca.crt"),
+            "{error}"
+        );
+        std::fs::write(&path, "no certificate").unwrap();
+        let error = roots(&path).unwrap_err().to_string();
+        assert!(error.contains("no PEM"), "{error}");
     }
 
     #[test]

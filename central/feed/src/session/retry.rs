@@ -1,6 +1,6 @@
-//! Brings outputs what they are owed: one output at a time, one block at a time, beside the delivery.
+//! Brings outputs what they are owed: one output at a time, some blocks at a time, beside the delivery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,12 @@ use crate::registry::RegistryError;
 use crate::route::subject;
 
 use super::push::{Job, Pushed};
-use super::{Hands, Session, SessionError};
+use super::{Hands, Session, SessionError, Step};
 
 /// How often the outputs are looked through for one that is owed something.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Blocks of an output on their way at a time.
+const IN_FLIGHT_MAX: usize = 64;
 /// Read from the log in one step.
 const READ_BYTES: usize = 4 << 20;
 
@@ -39,13 +41,25 @@ struct Plan {
     after: Duration,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Active {
     output: OutputIx,
+    /// What is left of the last read of the log: a log on a cluster is slow to read at places that lie apart.
+    read: Option<Ahead>,
     /// Blocks with single records up to this one have had their turn.
     tried_through: Option<BlockId>,
-    /// A block is in flight.
-    is_waiting: bool,
+    /// Blocks that are on their way, and owed until they have arrived.
+    in_flight: BTreeSet<BlockId>,
+    /// The topic refuses after all: no further block is begun.
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    partition: Partition,
+    /// What the output says of the partition, unless something before it has come to be owed.
+    at: Place,
+    entries: VecDeque<Entry>,
 }
 
 enum Next {
@@ -64,6 +78,15 @@ enum Single {
 }
 
 impl Retries {
+    /// What is to be done for outputs that are owed something, when there is nothing else.
+    pub(super) fn step(&self) -> Step {
+        match &self.active {
+            None => Step::Idle,
+            Some(active) if !active.in_flight.is_empty() => Step::Waiting,
+            Some(_) => Step::Busy,
+        }
+    }
+
     /// Owed blocks that the log does not have any more.
     pub(super) fn vanished_blocks(&self) -> u64 {
         self.vanished_blocks
@@ -80,32 +103,39 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             return self.look_for_retry(now);
         };
         for retried in self.account.take_finished_retries() {
-            active.is_waiting = false;
-            if retried.closed {
-                self.put_off(active.output, now);
-                return Ok(());
-            }
+            active.in_flight.remove(&retried.block);
+            active.is_closed |= retried.closed;
         }
         if let Some(mut job) = self.retries.job.take()
             && self.push(&mut job)? == Pushed::Later
         {
             self.retries.job = Some(job);
         }
-        if active.is_waiting {
-            self.retries.active = Some(active);
-            return Ok(());
-        }
-        match self.next_owed(&mut active)? {
-            Next::Later => self.retries.active = Some(active),
-            Next::Done => self.end_retry(active.output, now),
-            Next::Block(partition, place, block, single) => {
-                if self.begin_retry(active.output, (partition, place), (block, single), hands)? {
-                    active.is_waiting = true;
-                    self.retries.active = Some(active);
-                } else {
-                    self.put_off(active.output, now);
+        while self.retries.job.is_none()
+            && !active.is_closed
+            && active.in_flight.len() < IN_FLIGHT_MAX
+        {
+            match self.next_owed(&mut active)? {
+                Next::Later => break,
+                Next::Done => {
+                    self.end_retry(active.output, now);
+                    return Ok(());
+                }
+                Next::Block(partition, place, block, single) => {
+                    let id = block.header().id;
+                    let (at, owed) = ((partition, place), (block, single));
+                    if self.begin_retry(active.output, at, owed, hands)? {
+                        active.in_flight.insert(id);
+                    } else {
+                        active.is_closed = true;
+                    }
                 }
             }
+        }
+        if active.is_closed && active.in_flight.is_empty() {
+            self.put_off(active.output, now);
+        } else {
+            self.retries.active = Some(active);
         }
         Ok(())
     }
@@ -136,8 +166,10 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         if self.reopen(output)? {
             self.retries.active = Some(Active {
                 output,
+                read: None,
                 tried_through: None,
-                is_waiting: false,
+                in_flight: BTreeSet::new(),
+                is_closed: false,
             });
         } else {
             self.put_off(output, now);
@@ -161,11 +193,14 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
                         }
                     });
                     match ends {
-                        Ok(ends) => {
-                            ends.into_iter()
-                                .for_each(|end| self.account.set_end(output, end));
-                            return Ok(true);
-                        }
+                        Ok(ends) => match ends.into_iter().next() {
+                            Some(Ok(end)) => {
+                                self.account.set_end(output, end);
+                                return Ok(true);
+                            }
+                            Some(Err(reason)) => reason,
+                            None => return Ok(true),
+                        },
                         Err(BrokerError::Unavailable(reason)) => reason,
                         Err(fatal @ BrokerError::Fatal(_)) => return Err(fatal.into()),
                     }
@@ -277,10 +312,10 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         if !self.account.output(output).has_record_room() {
             return Ok(Next::Done);
         }
-        if let Some(next) = self.next_owed_block(output)? {
+        if let Some(next) = self.next_owed_block(active)? {
             return Ok(next);
         }
-        if self.account.will_owe(output) {
+        if !active.in_flight.is_empty() || self.account.will_owe(output) {
             return Ok(Next::Later);
         }
         // The whole log from the first place on has been looked through.
@@ -290,50 +325,69 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
     }
 
     /// `None` when the log has no other.
-    fn next_owed_block(&mut self, output: OutputIx) -> Result<Option<Next>, SessionError> {
-        let owed = &self.account.output(output).owed;
-        if !owed.has_blocks() {
+    fn next_owed_block(&mut self, active: &mut Active) -> Result<Option<Next>, SessionError> {
+        let output = active.output;
+        if !self.account.output(output).owed.has_blocks() {
             return Ok(None);
         }
-        for (partition, from) in owed.blocks.places.clone() {
-            let entries = match self.log.read(&partition, from, READ_BYTES)? {
-                Reading::Entries(entries) => entries,
+        if active.read.is_none() && !self.read_owed(active)? {
+            return Ok(None);
+        }
+        let Some(mut ahead) = active.read.take() else {
+            return Ok(Some(Next::Later));
+        };
+        let owed = &mut self.account.output_mut(output).owed;
+        if owed.blocks.places.get(&ahead.partition) != Some(&ahead.at) {
+            return Ok(Some(Next::Later));
+        }
+        let mut found = None;
+        while let Some(entry) = ahead.entries.pop_front() {
+            ahead.at = entry.place().next();
+            let is_owed = match &entry {
+                Entry::Block { block, .. } => {
+                    owed.has_block(block.id()) && !active.in_flight.contains(&block.id())
+                }
+                Entry::Damaged { .. } => false,
+            };
+            // One that cannot be read stays owed, and is counted as vanished at the end of the log.
+            if is_owed && let Some((place, block)) = readable(entry) {
+                ahead.at = place;
+                let partition = ahead.partition.clone();
+                found = Some(Next::Block(partition, place, block, Single::No));
+                break;
+            }
+        }
+        owed.blocks.places.insert(ahead.partition.clone(), ahead.at);
+        if found.is_some() {
+            active.read = Some(ahead);
+        }
+        Ok(Some(found.unwrap_or(Next::Later)))
+    }
+
+    /// Reads on for an output. `false` at the end of all partitions.
+    fn read_owed(&mut self, active: &mut Active) -> Result<bool, SessionError> {
+        let output = active.output;
+        for (partition, from) in self.account.output(output).owed.blocks.places.clone() {
+            match self.log.read(&partition, from, READ_BYTES)? {
+                Reading::Entries(entries) if entries.is_empty() => {}
+                Reading::Entries(entries) => {
+                    active.read = Some(Ahead {
+                        partition,
+                        at: from,
+                        entries: entries.into(),
+                    });
+                    return Ok(true);
+                }
                 Reading::Absent { next } => {
                     let places = &mut self.account.output_mut(output).owed.blocks.places;
                     places.insert(partition, next);
-                    return Ok(Some(Next::Later));
+                    return Ok(true);
                 }
                 // Of the log that was, nothing is left to look for.
-                Reading::Rewound { .. } => continue,
-            };
-            if entries.is_empty() {
-                continue;
+                Reading::Rewound { .. } => {}
             }
-            let mut next = from;
-            for entry in entries {
-                let owed = &mut self.account.output_mut(output).owed;
-                next = entry.place().next();
-                let is_owed = |entry: &Entry| match entry {
-                    Entry::Block { block, .. } => owed.has_block(block.id()),
-                    Entry::Damaged { .. } => false,
-                };
-                // One that cannot be read stays owed, and is counted as vanished at the end of the log.
-                if is_owed(&entry)
-                    && let Some((place, block)) = readable(entry)
-                {
-                    owed.blocks.places.insert(partition.clone(), place);
-                    return Ok(Some(Next::Block(partition, place, block, Single::No)));
-                }
-            }
-            self.account
-                .output_mut(output)
-                .owed
-                .blocks
-                .places
-                .insert(partition, next);
-            return Ok(Some(Next::Later));
         }
-        Ok(None)
+        Ok(false)
     }
 
     fn note_vanished(&mut self, output: OutputIx, blocks: u64) {

@@ -122,8 +122,12 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
                 account.note_found(of_span[met.span], id, met.offset, &settled);
             }
         })?;
-        for (output, end) in of_span.iter().zip(ends) {
-            self.account.set_end(*output, end);
+        for (&output, end) in of_span.iter().zip(ends) {
+            match end {
+                Ok(end) => self.account.set_end(output, end),
+                // What it has cannot be told from what it has not: it is owed everything from here on.
+                Err(reason) => self.account.output_mut(output).park(reason),
+            }
         }
         Ok(Ok(()))
     }

@@ -91,6 +91,34 @@ fn a_parked_topic_holds_up_nothing() {
     world.check_order().unwrap();
 }
 
+/// Blocks that are owed to a topic and have nothing for it are passed without a rest, however many.
+#[test]
+fn what_is_owed_is_looked_for_without_a_rest() {
+    let mut world = World::new(3, false);
+    world.calm();
+    world.step(Duration::ZERO).unwrap();
+    let account = &mut world.session.as_mut().unwrap().account;
+    let output = account.open("summit.none", None);
+    account.output_mut(output).park("test".into());
+    for _ in 0..1000 {
+        world.append(Class::Live);
+    }
+    while world.step(Duration::ZERO).unwrap() != Some(Step::Idle) {}
+    // It is noticed, and tried.
+    for _ in 0..2 {
+        world.step(Duration::from_secs(1)).unwrap();
+    }
+    let mut rests = 0;
+    let owed = |world: &World| {
+        let account = &world.session.as_ref().unwrap().account;
+        account.output(output).owed.size()
+    };
+    while owed(&world) > 0 {
+        rests += u32::from(world.step(Duration::ZERO).unwrap() == Some(Step::Idle));
+        assert_eq!(rests, 0, "rests while blocks are owed");
+    }
+}
+
 /// A single record that is refused is owed alone; its neighbours in the batch get through.
 #[test]
 fn a_large_record_is_owed_alone() {
@@ -337,8 +365,18 @@ impl World {
         self.is_disordered = true;
         let topic = format!("summit.t{}", self.rng.random_range(1..=STREAMS));
         let mut cluster = self.cluster.borrow_mut();
-        if !cluster.forbidden.remove(&topic) {
-            cluster.forbidden.insert(topic);
+        let Cluster {
+            forbidden,
+            unreadable,
+            ..
+        } = &mut *cluster;
+        let rights = if self.rng.random_bool(0.5) {
+            forbidden
+        } else {
+            unreadable
+        };
+        if !rights.remove(&topic) {
+            rights.insert(topic);
         }
     }
 
@@ -480,6 +518,7 @@ impl World {
     fn finish(&mut self) -> Result<(), String> {
         self.calm();
         self.cluster.borrow_mut().forbidden.clear();
+        self.cluster.borrow_mut().unreadable.clear();
         self.cluster.borrow_mut().refuses_large = false;
         self.registry.refused.clear();
         for _ in 0..50_000 {

@@ -157,7 +157,7 @@ fn records_that_are_too_large_are_owed() {
     let log = spec.declared();
     spec.append(&log, 1..=20);
     let mut options = options(&services, "large", dir.path());
-    options.librdkafka.insert("compression.type", "none");
+    options.kafka.properties.insert("compression.type", "none");
     let feed = Running::start(options.clone(), &log);
     let owes_all = |parked: &[efd_central_feed::ParkedOutput]| matches!(parked, [one] if one.topic == topic && !one.whole && one.owed_records == 20 * 4);
     feed.wait_settled(20);
@@ -189,7 +189,8 @@ fn a_deleted_topic_does_not_stop_the_feed() {
     SPEC.append(&log, 1..=20);
     let mut options = options(&services, "deleted", dir.path());
     options
-        .librdkafka
+        .kafka
+        .properties
         .insert("topic.metadata.propagation.max.ms", "500");
     let feed = Running::start(options, &log);
     feed.wait_settled(20);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use efd_central_feed::{Feed, FeedOptions, Stop};
+use efd_central_kafka::Connection;
 use efd_central_log::MemoryLog;
 use efd_tests_testkit::process::Daemon;
 use efd_tests_testkit::tmp::WorkDir;
@@ -89,8 +90,11 @@ fn child() {
         return;
     };
     let env = |name: &str| std::env::var(name).unwrap();
-    let mut options =
-        FeedOptions::new(PathBuf::from(folder), &env(BROKERS), env(REGISTRY).as_str());
+    let mut options = FeedOptions::new(
+        PathBuf::from(folder),
+        Connection::plaintext(&env(BROKERS)),
+        env(REGISTRY).as_str(),
+    );
     options.topic_format =
         efd_central_feed::TopicFormat::new(&format!("{}.{{site}}.{{topic}}", env(TEST))).unwrap();
     options.topics.replication = 1;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use efd_central_feed::wire::{HEADER_CLASS, HEADER_ID, HEADER_TIME, decode_id};
 use efd_central_feed::{Feed, FeedOptions, Status, StatusReader, Stop, TopicFormat};
+use efd_central_kafka::Connection;
 use efd_central_log::MemoryLog;
 use efd_shared_model::{RecordId, UtcNanos};
 use efd_tests_testkit::services::{Kafka, KafkaOptions, Registry, RegistryOptions};
@@ -65,7 +66,7 @@ impl std::ops::DerefMut for Shared {
 pub(crate) fn options(services: &Services, test: &str, folder: &Path) -> FeedOptions {
     let mut options = FeedOptions::new(
         folder,
-        &services.kafka.bootstrap(),
+        Connection::plaintext(&services.kafka.bootstrap()),
         services.registry.url().as_str(),
     );
     options.topic_format = TopicFormat::new(&format!("{test}.{{site}}.{{topic}}")).unwrap();

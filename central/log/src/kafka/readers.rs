@@ -32,6 +32,8 @@ pub(super) struct Readers {
     names: TopicSettings,
     signal: Arc<Signal>,
     idle: Mutex<Vec<Reader>>,
+    /// Behind everything that this process has read or appended: who reads before it waits for what stands there.
+    ends: Mutex<BTreeMap<Partition, Place>>,
 }
 
 impl fmt::Debug for Readers {
@@ -74,6 +76,7 @@ impl Readers {
             names,
             signal,
             idle: Mutex::default(),
+            ends: Mutex::default(),
         }
     }
 
@@ -85,9 +88,17 @@ impl Readers {
     ) -> Result<Read, LogError> {
         let mut reader = self.take(partition, from)?;
         let topic = self.names.of(partition);
+        if let Some(cursor) = reader.cursors.get_mut(partition) {
+            let ends = lock(&self.ends);
+            let known = ends.get(partition).copied();
+            cursor.end = known.map_or(cursor.end, |known| known.max(cursor.end));
+        }
         let read = reader.read(&topic, partition, from, (bytes_max, &self.signal));
         if read.is_err() {
             reader.forget(&topic, partition);
+        }
+        if let Some(cursor) = reader.cursors.get(partition) {
+            self.note_end(partition, cursor.next);
         }
         let mut idle = lock(&self.idle);
         idle.push(reader);
@@ -96,6 +107,13 @@ impl Readers {
             idle.remove(0);
         }
         read
+    }
+
+    /// There is something right before `end`.
+    pub(super) fn note_end(&self, partition: &Partition, end: Place) {
+        let mut ends = lock(&self.ends);
+        let known = ends.entry(partition.clone()).or_insert(end);
+        *known = end.max(*known);
     }
 
     /// One that stands there; else one that does not read the partition; else a new one.

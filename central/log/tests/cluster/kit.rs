@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use efd_central_kafka::Connection;
 use efd_central_log::{Class, KafkaLog, KafkaOptions, Partition, TopicSettings};
 use efd_shared_model::block::Codec;
 use efd_shared_model::ids::EpochLane;
@@ -123,7 +124,7 @@ fn broker(folder: &Path, settings: &[(&str, &str)]) -> Kafka {
 
 pub(crate) fn options(kafka: &Kafka, centre: &str) -> KafkaOptions {
     KafkaOptions {
-        client: [("bootstrap.servers".to_owned(), kafka.bootstrap())].into(),
+        connection: Connection::plaintext(&kafka.bootstrap()),
         topics: TopicSettings {
             prefix: "efd.".into(),
             replication: 1,

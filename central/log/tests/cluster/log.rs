@@ -139,13 +139,22 @@ fn places() {
     }
     let end = log.read(&live, Place(101), 1).unwrap();
     assert!(matches!(end, Reading::Entries(entries) if entries.is_empty()));
+    // A reader that stood at the end knows of what this process has appended since.
+    for number in 101..=130 {
+        append(&log, Class::Live, number..=number);
+        let read = log.read(&live, Place(number), 1).unwrap();
+        assert!(
+            matches!(&read, Reading::Entries(entries) if entries.len() == 1),
+            "{number}: {read:?}"
+        );
+    }
     let behind = log.read(&live, Place(500), 1).unwrap();
     assert!(
         matches!(
             behind,
             Reading::Rewound {
                 first: Place(1),
-                end: Place(101)
+                end: Place(131)
             }
         ),
         "{behind:?}"
@@ -156,7 +165,7 @@ fn places() {
         Follower::new(Arc::clone(&log), Progress::default()),
         Follower::new(Arc::clone(&log), Progress::default()),
     );
-    for number in 1..=100 {
+    for number in 1..=130 {
         for follower in [&mut a, &mut b] {
             let delivery = follower.poll().unwrap().unwrap();
             assert_eq!(delivery.block.id().number.0, number);

@@ -1,9 +1,16 @@
 //! Real brokers and a real schema registry.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use efd_tests_e2e::Feed;
 use efd_tests_testkit::install::Installer;
 use efd_tests_testkit::netns::Namespace;
-use efd_tests_testkit::services::{Kafka, KafkaOptions, Registry, RegistryOptions};
+use efd_tests_testkit::python::Python;
+use efd_tests_testkit::services::{
+    Certificates, Gate, Kafka, KafkaOptions, Registry, RegistryOptions,
+};
 use efd_tests_testkit::tmp::WorkDir;
 
 use super::Options;
@@ -13,17 +20,36 @@ pub(crate) struct Services {
     pub(crate) kafka: Kafka,
     brokers: u32,
     pub(crate) registry: Registry,
+    secured: Option<Secured>,
     namespace: Namespace,
     folder: WorkDir,
 }
 
+/// What a centre needs for services that ask who is there.
+struct Secured {
+    python: Python,
+    gate: Gate,
+}
+
+const USER: &str = "efd";
+pub(crate) const PASSWORD: &str = "hunter2, of course";
+
 impl Services {
     /// With one broker. `None`: they cannot run here, and that has been said.
     pub(crate) fn start(test: &'static str) -> Option<Self> {
-        Self::with_brokers(test, 1)
+        Self::make(test, 1, false)
     }
 
     pub(crate) fn with_brokers(test: &'static str, brokers: u32) -> Option<Self> {
+        Self::make(test, brokers, false)
+    }
+
+    /// The centre comes by TLS and with a login; its user has no rights yet.
+    pub(crate) fn secured(test: &'static str) -> Option<Self> {
+        Self::make(test, 1, true)
+    }
+
+    fn make(test: &'static str, brokers: u32, is_secured: bool) -> Option<Self> {
         if std::env::var_os("EFD_NO_SERVICES").is_some() {
             efd_tests_testkit::skip(test, &"EFD_NO_SERVICES is set");
             return None;
@@ -31,6 +57,7 @@ impl Services {
         let installer = Installer::new().unwrap();
         installer.kafka().unwrap();
         installer.registry().unwrap();
+        let python = is_secured.then(|| installer.python().unwrap());
         let namespace = match Namespace::new() {
             Ok(namespace) => namespace,
             Err(error) => {
@@ -40,25 +67,59 @@ impl Services {
         };
         let folder = WorkDir::new("services").unwrap();
         let (kafka_folder, registry_folder) = (folder.join("kafka"), folder.join("registry"));
-        let (kafka, registry) = namespace
+        let secrets = folder.join("secrets");
+        let certificates = python
+            .as_ref()
+            .map(|python| Certificates::make(python, &secrets).unwrap());
+        let (kafka, registry, gate) = namespace
             .on_thread(|| {
                 let options = KafkaOptions {
                     brokers,
+                    secured: certificates.clone(),
                     ..KafkaOptions::default()
                 };
                 let kafka = Kafka::start(&kafka_folder, options).unwrap();
                 let registry =
                     Registry::start(&registry_folder, RegistryOptions::default()).unwrap();
-                (kafka, registry)
+                let gate = python
+                    .as_ref()
+                    .zip(certificates)
+                    .map(|(python, certificates)| {
+                        let login = (USER, PASSWORD);
+                        let log = folder.join("gate.log");
+                        Gate::start(python, &certificates, login, &registry, &log).unwrap()
+                    });
+                (kafka, registry, gate)
             })
             .unwrap();
+        for (name, text) in [("password", PASSWORD), ("wrong-password", "wrong")] {
+            if is_secured {
+                let path = secrets.join(name);
+                std::fs::write(&path, format!("{text}\n")).unwrap();
+                std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            }
+        }
         Some(Self {
             kafka,
             brokers,
             registry,
+            secured: python
+                .zip(gate)
+                .map(|(python, gate)| Secured { python, gate }),
             namespace,
             folder,
         })
+    }
+
+    /// Gives the centre's user these rights besides those that it has.
+    pub(crate) fn admit(&self, rights: &[&str]) {
+        let python = &self.secured.as_ref().unwrap().python;
+        let admit = || self.kafka.admit(python, USER, PASSWORD, rights);
+        self.namespace.on_thread(admit).unwrap().unwrap();
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Of a rig that feeds them.
@@ -69,9 +130,32 @@ impl Services {
                 replication: self.brokers.min(3),
                 registry: self.registry.url(),
             }),
+            central_settings: self.central_settings(),
             namespace: Some(self.namespace.clone()),
             ..Options::new(name)
         }
+    }
+
+    /// Readers of the tests come by the open ways, the centre by the secured ones.
+    fn central_settings(&self) -> Vec<String> {
+        let Some(Secured { gate, .. }) = &self.secured else {
+            return Vec::new();
+        };
+        let file = |setting: &str, name: &str| {
+            let path = self.folder.join("secrets").join(name);
+            format!("{setting}={}", path.display())
+        };
+        vec![
+            format!("kafka.brokers={}", self.kafka.secured_bootstrap()),
+            "kafka.tls=true".into(),
+            file("kafka.ca_file", "ca.crt"),
+            format!("kafka.username={USER}"),
+            file("kafka.password_file", "password"),
+            format!("feed.registry={}", gate.url()),
+            file("feed.registry_ca_file", "ca.crt"),
+            format!("feed.registry_username={USER}"),
+            file("feed.registry_password_file", "password"),
+        ]
     }
 
     pub(crate) fn restart_kafka(&mut self) {

@@ -13,7 +13,7 @@ use crate::process;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// To build the workspace: librdkafka (configure and make; its C++ half is built along), SQLite, zstd and ring (C),
-    /// Cyclone DDS (cmake), its bindings (libclang).
+    /// Cyclone DDS (cmake), its bindings (libclang), TLS and SCRAM to Kafka (OpenSSL).
     Build,
     /// To run the services and checkers of the tests.
     Services,
@@ -28,6 +28,7 @@ impl Group {
                 Need::Make,
                 Need::Cmake,
                 Need::Libclang,
+                Need::OpenSsl,
             ],
             Self::Services => &[
                 Need::Java,
@@ -49,6 +50,7 @@ pub(super) enum Need {
     Make,
     Cmake,
     Libclang,
+    OpenSsl,
     Java,
     Maven,
     PythonVenv,
@@ -65,6 +67,7 @@ impl Need {
             Self::Make => "make",
             Self::Cmake => "cmake",
             Self::Libclang => "libclang",
+            Self::OpenSsl => "OpenSSL with headers, and pkg-config",
             Self::Java => "Java 17 or newer",
             Self::Maven => "Maven",
             Self::PythonVenv => "Python 3.11 or newer with venv",
@@ -81,6 +84,7 @@ impl Need {
             Self::Make => &["make"],
             Self::Cmake => &["cmake"],
             Self::Libclang => &["libclang-dev"],
+            Self::OpenSsl => &["libssl-dev", "pkg-config"],
             Self::Java => &["default-jre-headless"],
             Self::Maven => &["maven"],
             Self::PythonVenv => &["python3-venv"],
@@ -101,6 +105,7 @@ impl Need {
             Self::Make => succeeds("make", &["--version"]),
             Self::Cmake => succeeds("cmake", &["--version"]),
             Self::Libclang => libclang_is_found(),
+            Self::OpenSsl => succeeds("pkg-config", &["--exists", "openssl"]),
             Self::Java => said("java", &["-version"])
                 .and_then(|said| java_major(&said))
                 .is_some_and(|major| major >= 17),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::ServiceError;
+use super::{Certificates, ServiceError};
 use crate::install::{Installer, KafkaHome};
 use crate::process::{Daemon, Port, Signal};
 
@@ -20,6 +20,9 @@ pub struct KafkaOptions {
     pub heap_mib: u32,
     /// Broker settings beyond, or in place of, those that a node needs. A later entry wins.
     pub settings: Vec<(String, String)>,
+    /// A second listener, with TLS and a login by SCRAM, for users who have just the rights that they were
+    /// [given](Kafka::admit). The first stays open to anybody.
+    pub secured: Option<Certificates>,
     /// How long a start may take; on an idle machine it is 3 to 4 s, cold 10 s.
     pub ready_within: Duration,
 }
@@ -30,6 +33,7 @@ impl Default for KafkaOptions {
             brokers: 1,
             heap_mib: 512,
             settings: Vec::new(),
+            secured: None,
             ready_within: Duration::from_secs(90),
         }
     }
@@ -50,6 +54,7 @@ pub struct Broker {
     options: KafkaOptions,
     port: Port,
     _controller_port: Port,
+    secured_port: Port,
 }
 
 impl Kafka {
@@ -59,20 +64,22 @@ impl Kafka {
     /// When it cannot be installed, or is not ready in time (with the end of its log).
     pub fn start(folder: &Path, options: KafkaOptions) -> Result<Self, ServiceError> {
         let home = Installer::new()?.kafka()?;
-        let pairs = (0..options.brokers).map(|_| Ok((Port::reserve()?, Port::reserve()?)));
-        let pairs: Vec<(Port, Port)> = pairs
+        let ports = (0..options.brokers)
+            .map(|_| Ok([Port::reserve()?, Port::reserve()?, Port::reserve()?]));
+        let ports: Vec<[Port; 3]> = ports
             .collect::<io::Result<_>>()
             .map_err(ServiceError::Port)?;
-        let voters = pairs
+        let voters = ports
             .iter()
             .zip(1..)
-            .map(|((_, controller), node)| format!("{node}@127.0.0.1:{}", controller.number()));
+            .map(|([_, controller, _], node)| format!("{node}@127.0.0.1:{}", controller.number()));
         let voters = voters.collect::<Vec<_>>().join(",");
         let mut brokers = Vec::new();
-        for ((port, controller_port), node) in pairs.into_iter().zip(1..) {
+        for (ports, node) in ports.into_iter().zip(1..) {
             let folder = folder.join(format!("broker-{node}"));
-            let ports = [port.number(), controller_port.number()];
-            let settings = settings(node, &folder.join("data"), ports, &voters, &options);
+            let numbers = ports.each_ref().map(Port::number);
+            let settings = settings(node, &folder.join("data"), numbers, &voters, &options);
+            let [port, controller_port, secured_port] = ports;
             prepare(node, &home, &folder, &settings).map_err(|source| ServiceError::Prepare {
                 path: folder.clone(),
                 source,
@@ -84,6 +91,7 @@ impl Kafka {
                 options: options.clone(),
                 port,
                 _controller_port: controller_port,
+                secured_port,
             });
         }
         let mut cluster = Self { brokers };
@@ -93,12 +101,18 @@ impl Kafka {
 
     /// `127.0.0.1:PORT,…`, for `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
-        let of_broker = |broker: &Broker| format!("127.0.0.1:{}", broker.port.number());
-        self.brokers
-            .iter()
-            .map(of_broker)
-            .collect::<Vec<_>>()
-            .join(",")
+        self.addresses(|broker| &broker.port)
+    }
+
+    /// The same of the [secured](KafkaOptions::secured) listener.
+    pub fn secured_bootstrap(&self) -> String {
+        self.addresses(|broker| &broker.secured_port)
+    }
+
+    fn addresses(&self, port: impl Fn(&Broker) -> &Port) -> String {
+        let brokers = self.brokers.iter();
+        let addresses = brokers.map(|broker| format!("127.0.0.1:{}", port(broker).number()));
+        addresses.collect::<Vec<_>>().join(",")
     }
 
     pub fn brokers(&mut self) -> &mut [Broker] {
@@ -186,18 +200,25 @@ impl Broker {
 fn settings(
     node: u32,
     data: &Path,
-    [port, controller_port]: [u16; 2],
+    [port, controller_port, secured_port]: [u16; 3],
     voters: &str,
     options: &KafkaOptions,
 ) -> String {
     let replicas = options.brokers.min(3);
     let in_sync = replicas.div_ceil(2);
+    let (secured, protocols) = match options.secured {
+        None => (String::new(), ""),
+        Some(_) => (
+            format!(",SECURED://127.0.0.1:{secured_port}"),
+            ",SECURED:SASL_SSL",
+        ),
+    };
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id={node}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{secured}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{secured}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
          controller.listener.names=CONTROLLER\n\
          inter.broker.listener.name=PLAINTEXT\n\
          controller.quorum.voters={voters}\n\
@@ -218,11 +239,28 @@ fn settings(
          log.segment.bytes=134217728\n",
         data.display()
     );
+    if let Some(certificates) = &options.secured {
+        text.push_str(&secured_settings(certificates));
+    }
     for (name, value) in &options.settings {
         // A String takes whatever is written.
         writeln!(text, "{name}={value}").ok();
     }
     text
+}
+
+/// Brokers among themselves and the tests' own clients come by the open listener, as ANONYMOUS.
+fn secured_settings(certificates: &Certificates) -> String {
+    format!(
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:ANONYMOUS\n\
+         sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+         listener.name.secured.scram-sha-512.sasl.jaas.config=\
+         org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+         listener.name.secured.ssl.keystore.type=PEM\n\
+         listener.name.secured.ssl.keystore.location={}\n",
+        certificates.folder.join("server.pem").display()
+    )
 }
 
 /// The installed folder was formatted for node 1.
