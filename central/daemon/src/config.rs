@@ -13,6 +13,7 @@ use efd_central_kafka::{Password, exposed};
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::identity::CentralName;
 use efd_shared_daemon::units::{ByteSize, Span};
+use efd_shared_model::Shard;
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer};
 
@@ -148,6 +149,8 @@ pub(crate) struct Feed {
     pub(crate) registry_password_file: Option<PathBuf>,
     /// Public topics are named so.
     pub(crate) topic: String,
+    /// Among how many workers, by component, the processes share the work.
+    pub(crate) workers: u16,
     pub(crate) checkpoint_every: Span,
 }
 
@@ -168,6 +171,7 @@ impl Default for Feed {
             registry_username: None,
             registry_password_file: None,
             topic: "{site}.{topic}".into(),
+            workers: 1,
             checkpoint_every: Span::from_secs(5),
         }
     }
@@ -234,6 +238,16 @@ impl Config {
             "kafka.brokers is set and feed.registry is not: public topics need a schema registry; where there shall be none, \
              leave feed out of roles"
                 .into(),
+        );
+        if let Some(error) = Shard::all(feed.workers).err() {
+            refuse(true, format!("feed.workers = {error}"));
+        }
+        refuse(
+            is_embedded && feed.workers > 1,
+            format!(
+                "feed.workers = {}, and log.store is \"embedded\": workers share a log on the cluster",
+                feed.workers
+            ),
         );
         refuse(
             feed.registry_username.is_some() != feed.registry_password_file.is_some(),

@@ -54,11 +54,11 @@ impl Place {
     }
 
     /// `None`: this process is alone.
-    pub(crate) fn lease(&self, role: &str) -> Result<Option<Lease>> {
+    pub(crate) fn lease(&self, role: &str, seats: u16) -> Result<Option<Lease>> {
         match self {
             Self::Here => Ok(None),
             Self::Cluster(options) => {
-                let lease = Lease::join(options, role, 1)
+                let lease = Lease::join(options, role, seats)
                     .with_context(|| format!("join those that run the {role}"))?;
                 Ok(Some(lease))
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use efd_central_feed::StatusReader as FeedStatus;
+use efd_central_feed::Status as FeedStatus;
 use efd_central_log::BlockLog;
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::identity::Credentials;
@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 
 use crate::appender::Appender;
 use crate::fleet::Fleet;
-use crate::roles::LakeStatus;
+use crate::roles::{FeedWorkers, LakeStatus};
 
 /// Everything that counts.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub(crate) struct Meters {
     pub(crate) appender: Appender,
     pub(crate) log: Arc<dyn BlockLog>,
     pub(crate) lake: Option<LakeStatus>,
-    pub(crate) feed: Option<FeedStatus>,
+    pub(crate) feed: Option<FeedWorkers>,
     pub(crate) credentials: Arc<Credentials>,
 }
 
@@ -69,14 +69,17 @@ impl Meters {
     }
 }
 
-fn feed_json(status: &FeedStatus) -> Json {
-    let status = status.read();
+fn feed_json(workers: &FeedWorkers) -> Json {
+    let status = FeedStatus::of_all(workers.iter().map(|worker| worker.status.read()));
     json!({
         "state": status.state.as_str(), "reason": status.state.reason(), "checkpoint_damaged": status.checkpoint_damaged,
         "records": status.records, "bytes": status.bytes, "blocks": status.blocks, "behind_blocks": status.lag_blocks,
         "topics": status.topics, "checkpoints": status.checkpoints, "skipped": status.skipped,
         "duplicates": status.duplicates, "registry_refusals": status.registry_refusals, "sessions": status.sessions,
         "vanished_blocks": status.vanished_blocks,
+        "workers": workers.iter().map(|worker| json!({
+            "worker": worker.shard.to_string(), "state": worker.status.read().state.as_str(),
+        })).collect::<Vec<_>>(),
         "parked_outputs": status.parked.len(),
         "parked": status.parked.iter().map(|output| json!({
             "topic": output.topic, "reason": output.reason, "owed_blocks": output.owed_blocks, "owed_records": output.owed_records,

@@ -8,10 +8,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use efd_central_feed::{Feed, State as FeedState, Stop as FeedStop};
+use efd_central_feed::{
+    Feed, FeedOptions, State as FeedState, StatusReader as FeedStatus, Stop as FeedStop,
+};
 use efd_central_lake::{Counters, Course, Lake, LakeError, Options};
-use efd_central_log::{BlockLog, Lease, Progress, SeatNumber};
+use efd_central_log::{BlockLog, Lease, Progress, Reached, SeatNumber};
 use efd_shared_daemon::http::Readiness;
+use efd_shared_model::Shard;
 use serde_json::{Value as Json, json};
 
 use crate::config::Config;
@@ -165,23 +168,66 @@ impl LakeRole {
 
 /// The feed, and whether this process is alone with it.
 #[derive(Debug)]
-pub(crate) struct FeedRole {
-    pub(crate) feed: Feed,
-    pub(crate) lease: Option<Lease>,
+pub(crate) enum FeedRole {
+    Alone(Box<Feed>),
+    /// A worker for each seat, which runs while this process has the seat.
+    Shared {
+        workers: Vec<(Shard, Feed)>,
+        lease: Arc<Lease>,
+    },
+}
+
+/// What is known of a worker of the feed.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedWorker {
+    pub(crate) shard: Shard,
+    pub(crate) status: FeedStatus,
+}
+
+pub(crate) type FeedWorkers = Vec<FeedWorker>;
+
+impl FeedRole {
+    pub(crate) fn shared(options: &FeedOptions, workers: u16, lease: Lease) -> Result<Self> {
+        let worker = |shard| {
+            let options = FeedOptions {
+                shard,
+                ..options.clone()
+            };
+            Ok((shard, Feed::standing_by(options)?))
+        };
+        Ok(Self::Shared {
+            workers: Shard::all(workers)?.map(worker).collect::<Result<_>>()?,
+            lease: Arc::new(lease),
+        })
+    }
+
+    pub(crate) fn status(&self) -> FeedWorkers {
+        let worker = |(shard, feed): (Shard, &Feed)| FeedWorker {
+            shard,
+            status: feed.status(),
+        };
+        match self {
+            Self::Alone(feed) => vec![worker((Shard::WHOLE, feed))],
+            Self::Shared { workers, .. } => {
+                let workers = workers.iter().map(|(shard, feed)| (*shard, feed));
+                workers.map(worker).collect()
+            }
+        }
+    }
 }
 
 /// The running consumers.
 #[derive(Debug)]
 pub(crate) struct Roles {
     lake: Option<JoinHandle<Result<()>>>,
-    feed: Option<JoinHandle<Result<()>>>,
+    feed: Vec<JoinHandle<Result<()>>>,
     keeper: JoinHandle<()>,
     stop_lake: Arc<AtomicBool>,
     stop_feed: FeedStop,
     stop_keeper: Arc<AtomicBool>,
 }
 
-/// A role has one.
+/// The lake has one.
 const SEAT: SeatNumber = SeatNumber(0);
 /// How soon a stop is noticed by who waits for a seat.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -211,16 +257,18 @@ impl Roles {
             };
             consumers.push(Consumer {
                 name: "lake",
+                shard: Shard::WHOLE,
                 settled: Box::new(settled),
             });
         }
-        if let Some(status) = feed.as_ref().map(|role| role.feed.status()) {
+        for FeedWorker { shard, status } in feed.iter().flat_map(FeedRole::status) {
             let settled = move || {
                 let is_here = status.read().state != FeedState::StandingBy;
                 is_here.then(|| status.settled())
             };
             consumers.push(Consumer {
                 name: "feed",
+                shard,
                 settled: Box::new(settled),
             });
         }
@@ -236,24 +284,17 @@ impl Roles {
                 watched("lake", failed, || run_lake(role, log, &stop))
             })
         });
-        let feed = feed.map(|role| {
-            let (log, stop, readiness) = (Arc::clone(&log), stop_feed.clone(), readiness.clone());
-            let status = role.feed.status();
-            let failed = move |reason: String| {
-                readiness.waits("feed", format!("its thread ended: {reason}"));
-                status.fail(&reason);
-            };
-            spawn("feed", move || {
-                watched("feed", failed, || run_feed(role, log, &stop))
-            })
-        });
+        let feed = feed.map_or_else(
+            || Ok(Vec::new()),
+            |role| start_feed(role, &log, &stop_feed, readiness),
+        )?;
         let keeper = {
             let stop = Arc::clone(&stop_keeper);
             spawn("keeper", move || keep(&*log, &consumers, retain, &stop))?
         };
         Ok(Self {
             lake: lake.transpose()?,
-            feed: feed.transpose()?,
+            feed,
             keeper,
             stop_lake,
             stop_feed,
@@ -274,11 +315,13 @@ impl Roles {
         stop_lake.store(true, Ordering::Release);
         stop_feed.set();
         let mut failed = Vec::new();
-        for (name, thread) in [("lake", lake), ("feed", feed)] {
-            match thread.map(JoinHandle::join) {
-                None | Some(Ok(Ok(()))) => {}
-                Some(Ok(Err(error))) => failed.push(format!("{name}: {error:#}")),
-                Some(Err(_panic)) => failed.push(format!("{name}: its thread panicked")),
+        let lake = lake.map(|thread| ("lake", thread));
+        let feed = feed.into_iter().map(|thread| ("feed", thread));
+        for (name, thread) in lake.into_iter().chain(feed) {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failed.push(format!("{name}: {error:#}")),
+                Err(_panic) => failed.push(format!("{name}: its thread panicked")),
             }
         }
         stop_keeper.store(true, Ordering::Release);
@@ -322,14 +365,50 @@ fn watched(
     })
 }
 
-fn run_feed(role: FeedRole, log: Arc<dyn BlockLog>, stop: &FeedStop) -> Result<()> {
-    let FeedRole { mut feed, lease } = role;
-    let Some(lease) = lease else {
-        return Ok(feed.run(log, stop)?);
+fn start_feed(
+    role: FeedRole,
+    log: &Arc<dyn BlockLog>,
+    stop: &FeedStop,
+    readiness: &Readiness,
+) -> Result<Vec<JoinHandle<Result<()>>>> {
+    let start = |name: String, status: FeedStatus, work: Box<dyn FnOnce() -> Result<()> + Send>| {
+        let readiness = readiness.clone();
+        let failed = move |reason: String| {
+            readiness.waits("feed", format!("its thread ended: {reason}"));
+            status.fail(&reason);
+        };
+        spawn(&name, move || watched("feed", failed, work))
     };
+    match role {
+        FeedRole::Alone(feed) => {
+            let (log, stop, status) = (Arc::clone(log), stop.clone(), feed.status());
+            let work = Box::new(move || Ok(feed.run(log, &stop)?));
+            Ok(vec![start("feed".into(), status, work)?])
+        }
+        FeedRole::Shared { workers, lease } => {
+            let workers = workers.into_iter().map(|(shard, feed)| {
+                let (log, stop, status) = (Arc::clone(log), stop.clone(), feed.status());
+                let lease = Arc::clone(&lease);
+                let seat = SeatNumber(shard.index());
+                let work = Box::new(move || run_worker(feed, &lease, seat, &log, &stop));
+                start(format!("feed-{}", shard.index()), status, work)
+            });
+            workers.collect()
+        }
+    }
+}
+
+/// Whenever this process has the seat.
+fn run_worker(
+    mut feed: Feed,
+    lease: &Lease,
+    number: SeatNumber,
+    log: &Arc<dyn BlockLog>,
+    stop: &FeedStop,
+) -> Result<()> {
     while !stop.is_set() {
-        if let Some(seat) = lease.take(SEAT, LOOK_EVERY) {
-            feed.run_in(&seat, &log, stop)?;
+        if let Some(seat) = lease.take(number, LOOK_EVERY) {
+            feed.run_in(&seat, log, stop)?;
         }
     }
     Ok(())
@@ -405,6 +484,7 @@ fn follow(
 /// died: what it has not taken is nowhere else.
 struct Consumer {
     name: &'static str,
+    shard: Shard,
     /// `None` where another process runs it.
     settled: Box<dyn Fn() -> Option<Progress> + Send>,
 }
@@ -423,10 +503,14 @@ fn keep(log: &dyn BlockLog, consumers: &[Consumer], retain: Duration, stop: &Ato
 }
 
 fn forget_old(log: &dyn BlockLog, consumers: &[Consumer], retain: Duration) {
-    let settled: Vec<(&str, Progress)> = consumers
-        .iter()
-        .filter_map(|consumer| Some((consumer.name, (consumer.settled)()?)))
-        .collect();
+    let reached = |consumer: &'_ Consumer| {
+        Some(Reached {
+            name: consumer.name,
+            shard: consumer.shard,
+            progress: (consumer.settled)()?,
+        })
+    };
+    let settled: Vec<Reached<'_>> = consumers.iter().filter_map(reached).collect();
     match log.retain(retain, &settled) {
         Ok(retained) if !retained.endangered.is_empty() => tracing::error!(
             endangered = ?retained.endangered,

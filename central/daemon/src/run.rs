@@ -86,7 +86,7 @@ pub(crate) fn run(
     let fleet = Arc::new(Fleet::default());
 
     let lake = if config.has_lake() {
-        Some(LakeRole::open(config, place.lease("lake")?)?)
+        Some(LakeRole::open(config, place.lease("lake", 1)?)?)
     } else {
         None
     };
@@ -106,13 +106,10 @@ pub(crate) fn run(
             .then_some(efd_central_feed::Sabotage::NoDedup);
     }
     let feed = if let Some(options) = feed_options {
-        let lease = place.lease("feed")?;
-        let feed = if lease.is_some() {
-            Feed::standing_by(options)?
-        } else {
-            Feed::open(options)?
-        };
-        Some(FeedRole { feed, lease })
+        Some(match place.lease("feed", config.feed.workers)? {
+            Some(lease) => FeedRole::shared(&options, config.feed.workers, lease)?,
+            None => FeedRole::Alone(Box::new(Feed::open(options)?)),
+        })
     } else {
         None
     };
@@ -121,7 +118,7 @@ pub(crate) fn run(
         appender: appender.clone(),
         log: Arc::clone(&log),
         lake: lake.as_ref().map(LakeRole::status),
-        feed: feed.as_ref().map(|role| role.feed.status()),
+        feed: feed.as_ref().map(FeedRole::status),
         credentials: Arc::clone(&credentials),
     };
     let mut registry = Registry::default();

@@ -6,14 +6,15 @@
 //!   "outputs": { "summit.lsst.sal.Test.scalars": { "end": 4711, "parked": "reason", "owed": { … } } },
 //!   "routes": [ { "name": "…", "fingerprint": "…", "topic": "…", "schema": 5, "refused": false } ] }
 //! ```
-//! `parked` and `owed` stand only where something is owed.
+//! `parked` and `owed` stand only where something is owed; `"shard": 4`, a [`Shard::number`], where several workers share the
+//! work.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::Utf8Error;
 
 use efd_central_log::{Partition, Place, Progress, ProgressError};
-use efd_shared_model::{BlockId, RangeSet, RecordId};
+use efd_shared_model::{BlockId, RangeSet, RecordId, Shard};
 use serde_json::{Map, Value, json};
 
 use crate::route::{Route, RouteKey, Routes};
@@ -23,6 +24,8 @@ pub const VERSION: u64 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Checkpoint {
+    /// The components whose topics it is about.
+    pub shard: Shard,
     pub progress: Progress,
     /// By topic.
     pub outputs: BTreeMap<String, Mark>,
@@ -163,6 +166,7 @@ impl Owed {
 impl Checkpoint {
     pub fn to_text(&self) -> String {
         let Self {
+            shard,
             progress,
             outputs,
             routes,
@@ -194,12 +198,16 @@ impl Checkpoint {
             .iter()
             .map(|(topic, m)| (topic.clone(), mark(m)))
             .collect();
-        let value = json!({
+        let mut value = json!({
             "version": VERSION,
             "progress": progress.to_json(),
             "outputs": outputs,
             "routes": routes.iter().map(route).collect::<Vec<_>>(),
         });
+        // Unknown to older builds, which have no others.
+        if *shard != Shard::WHOLE {
+            value["shard"] = json!(shard.number());
+        }
         value.to_string()
     }
 
@@ -214,7 +222,17 @@ impl Checkpoint {
         if found != VERSION {
             return Err(CheckpointError::Version { found });
         }
+        let shard = match value.get("shard") {
+            None => Shard::WHOLE,
+            Some(number) => {
+                let number = number
+                    .as_u64()
+                    .and_then(|number| u16::try_from(number).ok());
+                Shard::from_number(number.ok_or_else(|| bad("shard", &value["shard"]))?)
+            }
+        };
         let mut checkpoint = Self {
+            shard,
             progress: Progress::from_json(field(&value, "progress")?)?,
             ..Self::default()
         };
@@ -326,6 +344,7 @@ mod tests {
             refused,
         };
         Checkpoint {
+            shard: Shard::of("a", 4),
             progress,
             outputs: [
                 (

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use efd_central_log::{BlockLog, Generation, LogError, Seat, Tenure};
-use efd_shared_model::UtcNanos;
+use efd_shared_model::{Shard, UtcNanos};
 
 use crate::broker::BrokerError;
 use crate::checkpoint::Checkpoint;
@@ -77,7 +77,7 @@ impl Feed {
         let mut feed = Self::new(options, Some(folder))?;
         // Before the first session: until then the log must keep what the checkpoint does not have.
         if let Some(folder) = &mut feed.folder {
-            load(&mut Store::Folder(folder), &feed.status)?;
+            load(&mut Store::Folder(folder), feed.options.shard, &feed.status)?;
         }
         Ok(feed)
     }
@@ -188,7 +188,7 @@ impl Feed {
         (tenure, stop): (&Tenure, &Stop),
     ) -> Result<(), Ended> {
         let elapsed = || now().duration_since(begin);
-        let checkpoint = load(store, &self.status)?;
+        let checkpoint = load(store, self.options.shard, &self.status)?;
         let broker = KafkaBroker::connect(&self.options, tenure.clone()).map_err(Ended::Broker)?;
         if !matches!(before.state, State::WaitingForBroker(_)) {
             self.status
@@ -273,15 +273,28 @@ impl Feed {
 
 /// The checkpoint. One that is damaged is told: then all topics are read back and what is there is not produced again,
 /// whatever of it the log still has.
-fn load(store: &mut Store<'_>, status: &StatusReader) -> Result<Checkpoint, StoreError> {
+fn load(
+    store: &mut Store<'_>,
+    shard: Shard,
+    status: &StatusReader,
+) -> Result<Checkpoint, StoreError> {
+    let nothing = Checkpoint {
+        shard,
+        ..Checkpoint::default()
+    };
     let checkpoint = match store.load()? {
-        Found::Nothing => Checkpoint::default(),
-        Found::Checkpoint(checkpoint) => *checkpoint,
+        Found::Nothing => nothing,
+        Found::Checkpoint(checkpoint) if checkpoint.shard == shard => *checkpoint,
+        Found::Checkpoint(checkpoint) => {
+            let found = checkpoint.shard;
+            tracing::warn!(%found, %shard, "The work is shared otherwise than it was; {BEGIN_ANEW}");
+            nothing
+        }
         Found::Damaged { reason } => {
             tracing::error!(reason, "Checkpoint is damaged; {BEGIN_ANEW}");
             let text = format!("{reason}; {BEGIN_ANEW}");
             status.update(|status| status.checkpoint_damaged = Some(text));
-            Checkpoint::default()
+            nothing
         }
     };
     status.settle(&checkpoint.progress);
@@ -323,6 +336,7 @@ fn settings(options: &FeedOptions) -> Settings {
     let no_dedup = false;
     Settings {
         topic_format: options.topic_format.clone(),
+        shard: options.shard,
         checkpoint_every: options.checkpoint_every,
         retry_after: options.retry_after,
         in_flight_blocks_max: options.in_flight_blocks_max,

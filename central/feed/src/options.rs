@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use efd_central_kafka::{Connection, ConnectionError};
-use efd_shared_model::Site;
 use efd_shared_model::block::DATUM_BYTES_MAX;
+use efd_shared_model::{Shard, Site};
 
 pub use hidden::RegistryAddress;
 
@@ -145,6 +145,8 @@ pub struct FeedOptions {
     pub registry_ca_file: Option<PathBuf>,
     pub topic_format: TopicFormat,
     pub topics: TopicSettings,
+    /// The components whose topics are fed.
+    pub shard: Shard,
     /// How often the checkpoint is written: what is read back after a crash is at most what was produced meanwhile.
     pub checkpoint_every: Duration,
     /// How soon an output that refused something is tried again; doubles up to ten minutes.
@@ -179,6 +181,7 @@ impl FeedOptions {
             registry_ca_file: None,
             topic_format: TopicFormat::default(),
             topics: TopicSettings::default(),
+            shard: Shard::WHOLE,
             checkpoint_every: Duration::from_secs(5),
             retry_after: Duration::from_secs(10),
             in_flight_records_max: 100_000,

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use efd_central_log::{BlockLog, Follower, LogError, Progress};
-use efd_shared_model::{EpochId, StreamNumber};
+use efd_central_log::{BlockLog, Follower, LogError, Partition, Progress};
+use efd_shared_model::{EpochId, Shard, StreamNumber};
 
 use crate::account::{Account, Counters, Purpose};
 use crate::broker::{Ack, Broker, BrokerError, Ensured, OutputIx, Span};
@@ -34,6 +34,7 @@ const BLOCKED_FOR: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub topic_format: TopicFormat,
+    pub shard: Shard,
     pub checkpoint_every: Duration,
     pub retry_after: Duration,
     pub in_flight_blocks_max: usize,
@@ -61,6 +62,14 @@ pub(crate) enum Step {
     Idle,
 }
 
+/// Where the records of a stream go.
+#[derive(Clone, Debug)]
+enum Destination {
+    Output(OutputIx, Arc<RouteKey>),
+    /// Another worker feeds them.
+    Elsewhere,
+}
+
 /// Why new blocks wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Blocked {
@@ -82,7 +91,7 @@ pub(crate) struct Session<L: ?Sized, B> {
     account: Account,
     routes: Routes,
     /// Where a stream's records go. Lookups only.
-    streams: BTreeMap<(EpochId, StreamNumber), (OutputIx, Arc<RouteKey>)>,
+    streams: BTreeMap<(EpochId, StreamNumber), Destination>,
     job: Option<Job>,
     retries: Retries,
     blocked: Option<Blocked>,
@@ -114,6 +123,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         now: Duration,
     ) -> Result<Self, SessionError> {
         let Checkpoint {
+            shard: _,
             progress,
             outputs,
             routes,
@@ -148,7 +158,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         let save_at = now + settings.checkpoint_every;
         Ok(Self {
             saved: progress.clone(),
-            follower: Follower::new(Arc::clone(&log), progress),
+            follower: Follower::of_shard(Arc::clone(&log), progress, settings.shard),
             settings,
             log,
             broker,
@@ -288,6 +298,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
     /// What can be claimed at this moment.
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         Checkpoint {
+            shard: self.settings.shard,
             progress: self.account.settle(self.follower.progress()),
             outputs: self.account.marks(),
             routes: self.routes.clone(),
@@ -392,7 +403,8 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             .collect();
         let settled = self.account.settle(self.follower.progress());
         status.lag_blocks = 0;
-        for partition in self.log.partitions()? {
+        let is_ours = |one: &Partition| one.shard().meets(self.settings.shard);
+        for partition in self.log.partitions()?.into_iter().filter(is_ours) {
             let (first, next) = self.log.bounds(&partition)?;
             let from = settled.next_place(&partition).max(first);
             status.lag_blocks += next.0.saturating_sub(from.0);

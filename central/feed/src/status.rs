@@ -47,6 +47,23 @@ impl State {
         }
     }
 
+    /// Of several, the highest is told.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Stopped => 0,
+            Self::StandingBy => 1,
+            Self::Running => 2,
+            Self::Starting => 3,
+            Self::ReadingBack => 4,
+            Self::Full => 5,
+            Self::WaitingForLog(_) => 6,
+            Self::WaitingForFolder(_) => 7,
+            Self::WaitingForRegistry(_) => 8,
+            Self::WaitingForBroker(_) => 9,
+            Self::Failed(_) => 10,
+        }
+    }
+
     /// Why it is not what it should be.
     pub fn reason(&self) -> Option<&str> {
         match self {
@@ -120,6 +137,41 @@ pub struct Status {
     pub unreadable_blocks: u64,
     /// Sessions begun: more than one means that the producer had to be rebuilt.
     pub sessions: u64,
+}
+
+impl Status {
+    /// Of workers that share the work: the state of the one that is worst off, and sums.
+    pub fn of_all(workers: impl IntoIterator<Item = Self>) -> Self {
+        let sum = workers.into_iter().reduce(|mut sum, one| {
+            if sum.state.rank() < one.state.rank() {
+                sum.state = one.state;
+            }
+            sum.records += one.records;
+            sum.bytes += one.bytes;
+            sum.blocks += one.blocks;
+            sum.lag_blocks += one.lag_blocks;
+            sum.in_flight_blocks += one.in_flight_blocks;
+            sum.in_flight_records += one.in_flight_records;
+            sum.topics += one.topics;
+            sum.checkpoints += one.checkpoints;
+            sum.checkpoint_failures += one.checkpoint_failures;
+            sum.last_checkpoint = sum.last_checkpoint.max(one.last_checkpoint);
+            sum.checkpoint_damaged = sum.checkpoint_damaged.or(one.checkpoint_damaged);
+            sum.checkpoint_bytes += one.checkpoint_bytes;
+            sum.parked.extend(one.parked);
+            sum.registry_refusals += one.registry_refusals;
+            sum.refused += one.refused;
+            sum.skipped += one.skipped;
+            sum.duplicates += one.duplicates;
+            sum.strangers += one.strangers;
+            sum.rewound += one.rewound;
+            sum.vanished_blocks += one.vanished_blocks;
+            sum.unreadable_blocks += one.unreadable_blocks;
+            sum.sessions += one.sessions;
+            sum
+        });
+        sum.unwrap_or_default()
+    }
 }
 
 /// A handle on the newest [`Status`].

@@ -17,7 +17,7 @@ use efd_shared_store::{
 };
 
 use crate::{
-    BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Progress,
+    BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Reached,
     Reading, Retained, Stream, lock, lost, signal::Signal,
 };
 
@@ -435,11 +435,7 @@ impl BlockLog for EmbeddedLog {
         }
     }
 
-    fn retain(
-        &self,
-        age_max: Duration,
-        consumers: &[(&str, Progress)],
-    ) -> Result<Retained, LogError> {
+    fn retain(&self, age_max: Duration, consumers: &[Reached<'_>]) -> Result<Retained, LogError> {
         let now = (self.clock)();
         let age_max = i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX);
         let mut retained = Retained::default();
@@ -453,8 +449,9 @@ impl BlockLog for EmbeddedLog {
             };
             let behind: Vec<&str> = consumers
                 .iter()
-                .filter(|(_, progress)| progress.next_place(&partition).0 <= segment.last.0)
-                .map(|(name, _)| *name)
+                .filter(|consumer| consumer.reads(&partition))
+                .filter(|consumer| consumer.progress.next_place(&partition).0 <= segment.last.0)
+                .map(|consumer| consumer.name)
                 .collect();
             if behind.is_empty() {
                 lost::note_retired(&mut store, &segment)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use efd_shared_model::{LaneKind, SealedBlock};
+use efd_shared_model::{EpochLane, LaneKind, SealedBlock, Shard};
 
 use crate::{BlockLog, Class, Entry, LogError, Lost, Partition, Passed, Place, Progress, Reading};
 
@@ -33,6 +33,8 @@ pub struct FollowerCounters {
 #[derive(Debug)]
 pub struct Follower<L: ?Sized> {
     log: Arc<L>,
+    /// What else the log has is read by others.
+    shard: Shard,
     progress: Progress,
     ready: BTreeMap<Partition, VecDeque<Entry>>,
     turns: VecDeque<Partition>,
@@ -52,8 +54,14 @@ const READ_BYTES: usize = 4 << 20;
 
 impl<L: BlockLog + ?Sized> Follower<L> {
     pub fn new(log: Arc<L>, progress: Progress) -> Self {
+        Self::of_shard(log, progress, Shard::WHOLE)
+    }
+
+    /// Hands out the blocks that may have records of the shard, and perhaps of others too.
+    pub fn of_shard(log: Arc<L>, progress: Progress, shard: Shard) -> Self {
         Self {
             log,
+            shard,
             progress,
             ready: BTreeMap::new(),
             turns: VecDeque::new(),
@@ -104,10 +112,12 @@ impl<L: BlockLog + ?Sized> Follower<L> {
             // Received first: all of it is before the ends.
             let mut ends = Vec::new();
             let mut received = Lost::new();
-            for lane in self.log.received_lanes()? {
+            let lanes = self.log.received_lanes()?;
+            let is_ours = |lane: &EpochLane| Shard::from_number(lane.lane.shard).meets(self.shard);
+            for lane in lanes.into_iter().filter(is_ours) {
                 received.insert(lane, self.log.received(lane)?);
             }
-            for partition in self.log.partitions()? {
+            for partition in self.partitions()? {
                 let (_, end) = self.log.bounds(&partition)?;
                 ends.push((partition, end));
             }
@@ -143,8 +153,14 @@ impl<L: BlockLog + ?Sized> Follower<L> {
         Ok(())
     }
 
+    fn partitions(&self) -> Result<Vec<Partition>, LogError> {
+        let mut partitions = self.log.partitions()?;
+        partitions.retain(|partition| partition.shard().meets(self.shard));
+        Ok(partitions)
+    }
+
     fn round(&self) -> Result<VecDeque<Partition>, LogError> {
-        let partitions = self.log.partitions()?;
+        let partitions = self.partitions()?;
         let turns = |partition: &Partition| match partition.class {
             Class::Live => LIVE_TURNS,
             Class::Fill => 1,

@@ -31,7 +31,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::{
     BlockLog, Endangered, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place,
-    Progress, Reading, Retained, Stream, lock, signal::Signal,
+    Reached, Reading, Retained, Stream, lock, signal::Signal,
 };
 
 use follow::Meta;
@@ -557,18 +557,15 @@ impl BlockLog for KafkaLog {
         }
     }
 
-    fn retain(
-        &self,
-        age_max: Duration,
-        consumers: &[(&str, Progress)],
-    ) -> Result<Retained, LogError> {
+    fn retain(&self, age_max: Duration, consumers: &[Reached<'_>]) -> Result<Retained, LogError> {
         let half = i64::try_from(age_max.as_millis() / 2).unwrap_or(i64::MAX);
         let since = ((self.clock)().0 / 1_000_000).saturating_sub(half);
         let mut retained = Retained::default();
         for partition in self.partitions()? {
             let (first, end) = self.bounds(&partition)?;
             let safe = self.place_at(&partition, since)?.unwrap_or(end);
-            for (consumer, progress) in consumers {
+            for consumer in consumers.iter().filter(|one| one.reads(&partition)) {
+                let progress = &consumer.progress;
                 let next = progress.next_place(&partition);
                 // Who never read a partition begins where it does.
                 let next = if progress.places.contains_key(&partition) {
@@ -578,7 +575,7 @@ impl BlockLog for KafkaLog {
                 };
                 if next < safe {
                     retained.endangered.push(Endangered {
-                        consumer: (*consumer).to_owned(),
+                        consumer: consumer.name.to_owned(),
                         partition: partition.clone(),
                         places: safe.0 - next.0,
                     });

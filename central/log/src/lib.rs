@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use efd_shared_model::{
-    EdgeId, EpochDeclaration, EpochId, Fingerprint, RangeSet, Schema, SealedBlock, Site,
+    EdgeId, EpochDeclaration, EpochId, Fingerprint, RangeSet, Schema, SealedBlock, Shard, Site,
     StreamDeclaration, StreamNumber, ids::EpochLane,
 };
 
@@ -54,12 +54,20 @@ pub enum Class {
     Fill,
 }
 
-/// Where a topic's blocks of a site go, whichever edge and epoch they are from: one partition, so one owner.
+/// Where blocks of a site go, whichever edge and epoch they are from. A topic's are in one partition as long as its edges
+/// split their lanes into as many shards; its component tells which worker takes them wherever they are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition {
     pub site: Site,
     pub shard: u16,
     pub class: Class,
+}
+
+impl Partition {
+    /// Which components it has.
+    pub fn shard(&self) -> Shard {
+        Shard::from_number(self.shard)
+    }
 }
 
 impl fmt::Display for Partition {
@@ -232,6 +240,21 @@ pub struct Retained {
     pub endangered: Vec<Endangered>,
 }
 
+/// A consumer, or one of the workers that share its work, and what it has durably.
+#[derive(Clone, Debug)]
+pub struct Reached<'a> {
+    pub name: &'a str,
+    pub shard: Shard,
+    pub progress: Progress,
+}
+
+impl Reached<'_> {
+    /// Whether its output takes from there.
+    pub fn reads(&self, partition: &Partition) -> bool {
+        self.shard.meets(partition.shard())
+    }
+}
+
 /// A consumer that retention comes near, or has passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endangered {
@@ -337,11 +360,7 @@ pub trait BlockLog: fmt::Debug + Send + Sync + 'static {
 
     /// Lets go what is older than `age_max` and every consumer has read; or says whom retention, which is another's
     /// work, will pass.
-    fn retain(
-        &self,
-        age_max: Duration,
-        consumers: &[(&str, Progress)],
-    ) -> Result<Retained, LogError>;
+    fn retain(&self, age_max: Duration, consumers: &[Reached<'_>]) -> Result<Retained, LogError>;
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError>;
 

@@ -16,10 +16,19 @@ use super::*;
 mod damage;
 
 fn block(epoch: u8, number: u64) -> SealedBlock {
+    block_in(epoch, Lane::new(LaneKind::Events), number)
+}
+
+fn block_of_shard(shard: u16) -> SealedBlock {
+    let kind = LaneKind::Events;
+    block_in(1, Lane { kind, shard }, 1)
+}
+
+fn block_in(epoch: u8, lane: Lane, number: u64) -> SealedBlock {
     let lane = EpochLane {
         edge: EdgeId([1; 16]),
         epoch: EpochId([epoch; 16]),
-        lane: Lane::new(LaneKind::Events),
+        lane,
     };
     let stamps = RecordStamps {
         event_time: UtcNanos(number as i64),
@@ -71,6 +80,14 @@ fn declared(epochs: &[u8]) -> Arc<MemoryLog> {
     Arc::new(log)
 }
 
+fn reached(progress: Progress) -> Reached<'static> {
+    Reached {
+        name: "lake",
+        shard: Shard::WHOLE,
+        progress,
+    }
+}
+
 fn partition(class: Class) -> Partition {
     Partition {
         site: "summit".parse().unwrap(),
@@ -108,6 +125,41 @@ proptest! {
         prop_assert!(delivered.values().all(|&count| count == 1));
         prop_assert_eq!(delivered.into_keys().collect::<BTreeSet<_>>(), expected);
     }
+}
+
+/// A worker reads where it may find something, and its audit asks for nothing of the others.
+#[test]
+fn a_worker_reads_the_partitions_of_its_shard() {
+    let log = declared(&[1]);
+    let worker = Shard::all(2).unwrap().last().unwrap();
+    let mut of_worker = BTreeSet::new();
+    for number in 0..15 {
+        let shard = Shard::from_number(number);
+        let partition = Partition {
+            shard: number,
+            ..partition(Class::Live)
+        };
+        let block = block_of_shard(number);
+        if shard.meets(worker) {
+            of_worker.insert(block.id());
+        }
+        log.append(&[(partition, block)]).unwrap();
+    }
+    let progress = Progress {
+        has_passed: true,
+        ..Progress::default()
+    };
+    let mut follower = Follower::of_shard(Arc::clone(&log), progress, worker);
+    let mut taken = BTreeSet::new();
+    for _ in 0..3 {
+        while let Some(delivery) = follower.poll().unwrap() {
+            taken.insert(delivery.block.id());
+        }
+    }
+    assert_eq!(taken, of_worker);
+    assert_eq!(taken.len(), 1 + 1 + 2 + 4, "of 1, 2, 4 and 8 shards");
+    assert!(!follower.progress().has_passed, "the audit came to its end");
+    assert_eq!(follower.counters().missed, 0);
 }
 
 #[test]
@@ -273,7 +325,7 @@ mod embedded {
             places: BTreeMap::from([(partition(Class::Live), Place(3))]),
             ..Progress::default()
         };
-        let retained = log.retain(Duration::ZERO, &[("lake", behind)]).unwrap();
+        let retained = log.retain(Duration::ZERO, &[reached(behind)]).unwrap();
         assert_eq!(retained.removed, 2);
         assert!(
             retained.held_back > 0 && retained.held_back_by.contains("lake"),

@@ -87,7 +87,7 @@ pub struct Committer {
     pub reducer: Reducer,
     pub stop: Stop,
     /// The next number of each lane, in this epoch.
-    pub next: BTreeMap<LaneKind, BlockNumber>,
+    pub next: BTreeMap<Lane, BlockNumber>,
     pub epoch_declared: bool,
 }
 
@@ -176,7 +176,7 @@ impl Committer {
         self.activity.declare(&batch.streams);
         for (kind, lane) in batch.lanes() {
             let states = std::mem::take(&mut lane.states);
-            if !self.commit_lane(kind, &mut lane.builder, &states) {
+            if !self.commit_lane(kind, &mut lane.builders, &states) {
                 return;
             }
         }
@@ -194,30 +194,31 @@ impl Committer {
         Ok(())
     }
 
-    /// One block, one transaction. `false`: not stored, and we are to stop.
+    /// A block for each shard, one transaction. `false`: not stored, and we are to stop.
     fn commit_lane(
         &mut self,
         kind: LaneKind,
-        builder: &mut BlockBuilder,
+        builders: &mut BTreeMap<u16, BlockBuilder>,
         states: &BTreeMap<String, Vec<u8>>,
     ) -> bool {
-        let number = self.next.get(&kind).copied().unwrap_or(BlockNumber::FIRST);
-        let lane = EpochLane {
-            edge: self.epoch.edge,
-            epoch: self.epoch.epoch,
-            lane: Lane::new(kind),
-        };
-        let fresh: Vec<Fresh> = builder
-            .sections()
+        let fresh: Vec<Fresh> = builders
+            .values()
+            .flat_map(BlockBuilder::sections)
             .filter_map(|(stream, stamps)| Fresh::of(stream, stamps))
             .collect();
-        let sealed = builder.seal(
-            lane.block(number),
-            self.clock.state(),
-            Codec::Zstd,
-            self.options.compression,
-        );
-        if sealed.is_none() && states.is_empty() {
+        let mut blocks = Vec::new();
+        for (&shard, builder) in builders {
+            let lane = Lane { kind, shard };
+            let number = self.next_number(lane);
+            let sealed = builder.seal(
+                self.epoch_lane(lane).block(number),
+                self.clock.state(),
+                Codec::Zstd,
+                self.options.compression,
+            );
+            blocks.extend(sealed);
+        }
+        if blocks.is_empty() && states.is_empty() {
             return true;
         }
         // A transaction takes one value. A snapshot may stand in one of its own: it says how far it goes.
@@ -226,7 +227,6 @@ impl Committer {
             .map(|(key, value)| (key.as_str(), value.as_slice()))
             .partition(|(key, _)| *key == PUBLISHERS_STATE);
         debug_assert!(with_data.len() <= 1);
-        let blocks: Vec<SealedBlock> = sealed.into_iter().collect();
         #[cfg(feature = "sabotage")]
         if self.options.announce_early {
             self.announce(&blocks, utc_now());
@@ -241,29 +241,67 @@ impl Committer {
         if values.is_empty() {
             values.push(None);
         }
-        let mut adding: &[SealedBlock] = &blocks;
+        let (mut adding, mut stored) = (blocks, Vec::new());
         for value in values {
-            let append =
-                |this: &mut Self| this.store.append(&name, adding, value, committed).map(drop);
-            match self.until_stored("append", append) {
-                Stored::Yes => adding = &[],
-                Stored::Refused(reason) => {
-                    // Its number is the next one's: it has never been.
-                    self.name_refused(adding, &reason);
-                    return true;
-                }
-                Stored::No => return false,
-            }
+            let Some(of_value) = self.append(&name, std::mem::take(&mut adding), value, committed)
+            else {
+                return false;
+            };
+            stored.extend(of_value);
         }
+        let blocks = stored;
         self.meters.committed(&blocks, committed, utc_now());
         self.activity.committed(&fresh, committed);
-        if !blocks.is_empty() {
-            self.next.insert(kind, number.next());
-            if kind.is_shipped() {
-                self.announce(&blocks, committed);
-            }
+        for block in &blocks {
+            let id = block.id();
+            self.next.insert(id.lane.lane, id.number.next());
+        }
+        if kind.is_shipped() {
+            self.announce(&blocks, committed);
         }
         true
+    }
+
+    /// What of the blocks is stored; what the store refuses is named, and its number is the next one's. `None`: we are
+    /// to stop.
+    fn append(
+        &mut self,
+        name: &LaneName,
+        blocks: Vec<SealedBlock>,
+        value: Option<(&str, &[u8])>,
+        committed: UtcNanos,
+    ) -> Option<Vec<SealedBlock>> {
+        let append = |this: &mut Self| this.store.append(name, &blocks, value, committed).map(drop);
+        match self.until_stored("append", append) {
+            Stored::Yes => Some(blocks),
+            Stored::No => None,
+            Stored::Refused(reason) if blocks.len() <= 1 => {
+                self.name_refused(&blocks, &reason);
+                Some(Vec::new())
+            }
+            // One of them is to blame.
+            Stored::Refused(_) => {
+                let mut stored = Vec::new();
+                let mut value = value;
+                for block in blocks {
+                    stored.extend(self.append(name, vec![block], value.take(), committed)?);
+                }
+                Some(stored)
+            }
+        }
+    }
+
+    fn next_number(&self, lane: Lane) -> BlockNumber {
+        self.next.get(&lane).copied().unwrap_or(BlockNumber::FIRST)
+    }
+
+    /// In the epoch of this start.
+    fn epoch_lane(&self, lane: Lane) -> EpochLane {
+        EpochLane {
+            edge: self.epoch.edge,
+            epoch: self.epoch.epoch,
+            lane,
+        }
     }
 
     fn announce(&self, blocks: &[SealedBlock], committed: UtcNanos) {

@@ -8,7 +8,7 @@ use efd_edge_ship::Link;
 use efd_edge_tiers::{Hours, TierSettings, Topics, WorkHours, Zone};
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::units::{ByteRate, ByteSize, Span};
-use efd_shared_model::Site;
+use efd_shared_model::{Shard, Site};
 use efd_shared_stats::{Resolution, ResolutionError};
 use serde::Deserialize;
 
@@ -177,6 +177,8 @@ pub struct Commit {
     pub bytes: ByteSize,
     /// zstd level of blocks, 1 to 19.
     pub compression: i32,
+    /// Into how many lanes, by component, events and telemetry are split.
+    pub shards: u16,
 }
 
 impl Default for Commit {
@@ -185,6 +187,7 @@ impl Default for Commit {
             within: Span::from_millis(20),
             bytes: ByteSize::from_bytes(512 << 10),
             compression: 1,
+            shards: 1,
         }
     }
 }
@@ -323,6 +326,9 @@ impl Config {
                 "dds.lease = {lease:?}: {LEASE_MIN:?} to {LEASE_MAX:?}; reliable writers wait so long for an edge that has died, and hold up all other readers"
             ),
         );
+        if let Some(error) = Shard::all(self.commit.shards).err() {
+            refuse(true, format!("commit.shards = {error}"));
+        }
         refuse(
             !(1..=19).contains(&self.commit.compression),
             format!(

@@ -15,9 +15,9 @@ use efd_edge_transcode::{LeapSeconds, Outcome, Stamps};
 use efd_shared_model::loss::{LOSS_SCHEMA, LOSS_TOPIC};
 use efd_shared_model::reduced::{self, REDUCED_TOPIC};
 use efd_shared_model::{
-    BlockBuilder, EventTimeOrigin, Fingerprint, LaneKind, LeapTable, Loss, LossReason,
-    RecordStamps, Schema, StreamDeclaration, StreamNumber, TaiNanos, TopicKind, UtcNanos,
-    block::DATUM_BYTES_MAX,
+    BlockBuilder, EventTimeOrigin, Fingerprint, Lane, LaneKind, LeapTable, Loss, LossReason,
+    RecordStamps, Schema, Shard, StreamDeclaration, StreamNumber, TaiNanos, TopicKind, UtcNanos,
+    block::DATUM_BYTES_MAX, component_of,
 };
 
 use crate::binding::{Binding, TopicPlan};
@@ -116,6 +116,8 @@ pub struct Intake {
     bound: HashMap<usize, Bound>,
     /// By lane, so that a lane's snapshot stands in the same transaction as its data.
     publishers: BTreeMap<LaneKind, Publishers>,
+    /// Into how many events and telemetry are split.
+    shards: u16,
     batch: Batch,
     counters: IntakeCounters,
     #[cfg(feature = "sabotage")]
@@ -141,7 +143,7 @@ const SABOTAGE_AFTER: u64 = 200;
 struct Bound {
     _alive: Arc<TopicPlan>,
     stream: StreamNumber,
-    lane: LaneKind,
+    lane: Lane,
     topic: TopicIndex,
 }
 
@@ -162,11 +164,19 @@ impl Intake {
             streams: Streams::default(),
             bound: HashMap::new(),
             publishers,
+            shards: 1,
             batch: Batch::default(),
             counters: IntakeCounters::default(),
             #[cfg(feature = "sabotage")]
             sabotage: Sabotage::default(),
         }
+    }
+
+    /// `shards`: as [`Shard::all`] takes them.
+    #[must_use]
+    pub fn with_shards(mut self, shards: u16) -> Self {
+        self.shards = shards;
+        self
     }
 
     pub fn counters(&self) -> IntakeCounters {
@@ -211,7 +221,7 @@ impl Intake {
             encoded_tai: self.leaps.to_tai(encoded).as_seconds(),
             leaps: &self.leap_seconds,
         };
-        let builder = &mut self.batch.lane(lane).builder;
+        let builder = self.batch.builder(lane);
         let out = builder.datum(stream);
         let begin = out.len();
         let outcome = match plan.plan.transcode(sample.payload, &stamps, out) {
@@ -226,14 +236,14 @@ impl Intake {
         };
         let bytes = out.len() - begin;
         #[cfg(feature = "sabotage")]
-        if lane == LaneKind::Telemetry
+        if lane.kind == LaneKind::Telemetry
             && self.counters.recorded >= SABOTAGE_AFTER
             && std::mem::take(&mut self.sabotage.flip_bit)
             && let Some(last) = out.last_mut()
         {
             *last ^= 1;
         }
-        let publishers = self.publishers.entry(lane).or_default();
+        let publishers = self.publishers.entry(lane.kind).or_default();
         let verdict = publishers.observe(Observed {
             topic,
             sal_index: outcome.sal_index,
@@ -256,18 +266,18 @@ impl Intake {
             Verdict::New | Verdict::Duplicate => String::new(),
         };
         #[cfg(feature = "sabotage")]
-        if lane == LaneKind::Telemetry
+        if lane.kind == LaneKind::Telemetry
             && self.counters.recorded >= SABOTAGE_AFTER
             && std::mem::take(&mut self.sabotage.drop_one)
         {
-            return self.batch.lane(lane).builder.abandon(stream);
+            return self.batch.builder(lane).abandon(stream);
         }
         let stamps = self.record_stamps(&outcome, sample);
         self.counters.recorded += 1;
         self.counters.recorded_bytes += bytes as u64;
         self.counters.latin1_texts += u64::from(outcome.latin1_texts);
         self.counters.implausible_stamps += u64::from(stamps.implausible);
-        self.batch.lane(lane).builder.finish(stream, stamps);
+        self.batch.builder(lane).finish(stream, stamps);
         if let Verdict::AfterGap(gap) = verdict {
             self.gap(plan, &outcome, identity, gap, sample.received);
         }
@@ -295,14 +305,18 @@ impl Intake {
     }
 
     /// The stream of a plan in this epoch; declared with the batch that first uses it.
-    fn bound(&mut self, plan: &Arc<TopicPlan>) -> (StreamNumber, LaneKind, TopicIndex) {
+    fn bound(&mut self, plan: &Arc<TopicPlan>) -> (StreamNumber, Lane, TopicIndex) {
         let address = Arc::as_ptr(plan).addr();
         if let Some(bound) = self.bound.get(&address) {
             return (bound.stream, bound.lane, bound.topic);
         }
-        let lane = plan.lane();
+        let lane = Lane {
+            kind: plan.lane(),
+            shard: Shard::of(component_of(&plan.topic), self.shards).number(),
+        };
         let stream = self.streams.number(plan, &mut self.batch);
-        let topic = self.publishers.entry(lane).or_default().topic(&plan.topic);
+        let publishers = self.publishers.entry(lane.kind).or_default();
+        let topic = publishers.topic(&plan.topic);
         self.bound.insert(
             address,
             Bound {
@@ -317,7 +331,7 @@ impl Intake {
 
     /// Puts a loss into the next commit.
     pub fn name_loss(&mut self, loss: &Loss, now: UtcNanos) {
-        record_loss(&mut self.batch.lane(LaneKind::Losses).builder, loss, now);
+        record_loss(self.batch.builder(Lane::new(LaneKind::Losses)), loss, now);
         self.batch.losses.push((loss.reason, named_samples(loss)));
     }
 
@@ -365,7 +379,7 @@ impl Intake {
     }
 
     fn park(&mut self, binding: &Binding, sample: Received<'_>, reason: ParkedReason) {
-        let builder = &mut self.batch.lane(LaneKind::Parked).builder;
+        let builder = self.batch.builder(Lane::new(LaneKind::Parked));
         let parked = Parked {
             reason,
             dds_topic: &binding.dds_topic,

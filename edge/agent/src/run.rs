@@ -232,7 +232,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         not(feature = "sabotage"),
         expect(unused_mut, reason = "tests alter it")
     )]
-    let mut intake = Intake::new(leaps, publishers);
+    let mut intake = Intake::new(leaps, publishers).with_shards(config.commit.shards);
     #[cfg(feature = "sabotage")]
     {
         intake.sabotage = sabotage.intake;

@@ -18,6 +18,7 @@ pub mod ranges;
 pub mod record;
 pub mod reduced;
 pub mod schema;
+pub mod shard;
 pub mod time;
 
 pub use block::{Block, BlockBuilder, BlockError, BlockHeader, SealedBlock};
@@ -33,4 +34,5 @@ pub use ranges::RangeSet;
 pub use record::{EventTimeOrigin, RecordRef, RecordStamps};
 pub use reduced::Reduced;
 pub use schema::{Fingerprint, Schema, StreamDeclaration, TopicKind};
+pub use shard::{Shard, component_of};
 pub use time::{TaiNanos, UtcNanos};

@@ -8,7 +8,7 @@ usage: values.py ORACLE lake LAKE
 
 Prints one JSON object: topics, published, stored, compared, lost (not stored, and named in `efd.losses` of the same
 store), missing (neither), both (stored, and named by sequence number as lost), duplicate, unexpected (stored, never
-published), misnamed (named, never published), mismatches (the first ten).
+published), misnamed (named, never published), lanes (from the lake), mismatches (the first ten).
 
 A loss of blocks names a lane and how many records they held. As many samples of that lane's topics are then lost by
 name, less the records of these blocks that arrived all the same (which only the lake can tell).
@@ -66,6 +66,7 @@ class Account:
         self.blocks = {}
         self.by_count = {}
         self.absent = {}
+        self.lanes = set()
 
     def losses(self, records):
         """Takes the records of `efd.losses`: ranges of a publisher's sequence numbers, or of our own blocks."""
@@ -103,6 +104,7 @@ class Account:
         seen = set()
         for record in stored:
             self.result["stored"] += 1
+            self.lanes.add(record.get("efd_lane"))
             if self.is_in_named_block(record):
                 self.by_count[lane_of(topic)] -= 1
             key = key_of(record)
@@ -158,7 +160,9 @@ class Account:
         self.result["compared"] += 1
 
     def print(self):
-        print(json.dumps(dict(self.result, mismatches=self.mismatches[:10], mismatched=len(self.mismatches))))
+        lanes = sorted(lane for lane in self.lanes if lane)
+        more = dict(lanes=lanes, mismatches=self.mismatches[:10], mismatched=len(self.mismatches))
+        print(json.dumps(self.result | more))
 
 
 def oracle(folder):

@@ -271,6 +271,11 @@ impl Rig {
         settings.flat_map(|setting| ["--set", setting])
     }
 
+    /// For its next start; `KEY=VALUE`.
+    pub fn set_edge(&mut self, setting: &str) {
+        self.options.edge_settings.push(setting.to_owned());
+    }
+
     pub fn start_edge(&mut self) -> Result<()> {
         let mut command = self.command("efd-edge");
         command
@@ -414,16 +419,24 @@ impl Rig {
                 if !is_idle {
                     return Ok(false);
                 }
-                states.push(["lake", "feed"].map(|role| central[role]["state"] == "running"));
+                let runs = |part: &Json| part["state"] == "running";
+                let workers = central["feed"]["workers"].as_array();
+                let workers = workers.into_iter().flatten().map(runs);
+                states.push((runs(&central["lake"]), workers.collect::<Vec<bool>>()));
             }
             let runs = match rig.options.log {
                 Log::Embedded => states
                     .iter()
-                    .all(|[lake, feed]| *lake && (*feed || rig.options.feed.is_none())),
+                    .all(|(lake, feed)| *lake && feed.iter().all(|runs| *runs)),
                 // Whoever it is.
                 Log::Kafka => {
-                    states.iter().filter(|[lake, _]| *lake).count() == 1
-                        && states.iter().filter(|[_, feed]| *feed).count() == 1
+                    let workers = states.iter().map(|(_, feed)| feed.len()).max();
+                    let has_one = |ix| {
+                        let runs = |(_, feed): &&(bool, Vec<bool>)| feed.get(ix) == Some(&true);
+                        states.iter().filter(runs).count() == 1
+                    };
+                    states.iter().filter(|(lake, _)| *lake).count() == 1
+                        && (0..workers.unwrap_or(0)).all(has_one)
                 }
             };
             if !runs {

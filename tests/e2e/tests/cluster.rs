@@ -37,6 +37,22 @@ fn owner(setup: &Setup, role: &str) -> Option<usize> {
     running.find(|centre| state(setup, *centre, role) == "running")
 }
 
+/// Of the feed's workers, in their order, who has each.
+fn workers(setup: &Setup) -> Vec<Vec<usize>> {
+    let mut owners = Vec::new();
+    for centre in CENTRES {
+        let status = setup.rig.status_of(centre).unwrap_or_default();
+        let workers = status["feed"]["workers"].as_array().cloned();
+        for (ix, worker) in workers.unwrap_or_default().iter().enumerate() {
+            owners.resize(owners.len().max(ix + 1), Vec::new());
+            if worker["state"] == "running" {
+                owners[ix].push(centre);
+            }
+        }
+    }
+    owners
+}
+
 /// Until some centre but this one runs feed and lake, and has the edge. How long each took.
 fn wait_for_others(setup: &Setup, gone: usize, since: Instant) -> String {
     let other = 1 - gone;
@@ -124,6 +140,84 @@ fn two_centres_take_over_from_each_other() {
     let account = setup.law();
     assert_eq!(account.lost, 0, "{}", account.json);
     assert_eq!(public["lost"], 0, "{public}");
+    setup.finish();
+    services.finish();
+}
+
+/// An edge's lanes are split into four shards and joined again while everything runs, and four workers share the topics
+/// among two centres, one of which is killed: no topic has two workers, and each sample is there once or named.
+#[test]
+fn from_one_shard_to_four() {
+    const WORKERS: usize = 4;
+    let _turn = exclusive();
+    let Some(services) = Services::start("shards") else {
+        return;
+    };
+    let options = services.options("shards");
+    let mut central_settings = options.central_settings.clone();
+    central_settings.push(format!("feed.workers={WORKERS}"));
+    let mut setup = Setup::with(Options {
+        centres: 2,
+        log: Log::Kafka,
+        central_settings,
+        ..options
+    });
+    for centre in CENTRES {
+        setup.rig.start_centre(centre).unwrap();
+    }
+    setup.rig.start_edge().unwrap();
+    setup
+        .rig
+        .start_sim(&Sim {
+            seconds: 60,
+            rate: 1000,
+            more: vec!["--values".into()],
+        })
+        .unwrap();
+    setup.wait_for_samples(3000);
+    let shared = |setup: &Setup| {
+        let workers = workers(setup);
+        workers.len() == WORKERS
+            && workers.iter().all(|owners| owners.len() == 1)
+            && CENTRES
+                .iter()
+                .all(|centre| workers.iter().any(|owners| owners == &[*centre]))
+    };
+    assert!(
+        wait_until(TAKE_OVER_WITHIN, || shared(&setup)),
+        "{:?}",
+        workers(&setup)
+    );
+    for shards in ["commit.shards=4", "commit.shards=1", "commit.shards=4"] {
+        setup.rig.set_edge(shards);
+        if shards.ends_with('1') {
+            setup.rig.edge().unwrap().kill9().unwrap();
+        } else {
+            let edge = setup.rig.edge().unwrap();
+            assert!(edge.stop(SETTLE).unwrap().success());
+        }
+        setup.rig.start_edge().unwrap();
+        setup.wait_for_samples(3000);
+        if shards.ends_with('1') {
+            setup.rig.lose_centre(1).unwrap();
+            setup.rig.start_centre(1).unwrap();
+        }
+    }
+    setup.end_of_sim();
+    setup.rig.drain(SETTLE).unwrap();
+    let public = setup.check_values("kafka");
+    for centre in CENTRES {
+        let feed = &setup.rig.status_of(centre).unwrap()["feed"];
+        assert_eq!(feed["duplicates"], 0, "{feed}");
+    }
+    setup.rig.stop().unwrap();
+    let account = setup.law();
+    println!("named as lost by four starts of the edge: {}", account.lost);
+    assert_eq!(public["lost"].as_u64(), Some(account.lost), "{public}");
+    let lanes = setup.check_values("lake")["lanes"].to_string();
+    for lane in ["telemetry", "telemetry.5", "events.6"] {
+        assert!(lanes.contains(&format!("\"{lane}\"")), "{lane} in {lanes}");
+    }
     setup.finish();
     services.finish();
 }

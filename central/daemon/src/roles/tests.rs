@@ -91,6 +91,7 @@ fn consumer(name: &'static str) -> (Consumer, Arc<Mutex<Place>>) {
     };
     let consumer = Consumer {
         name,
+        shard: Shard::WHOLE,
         settled: Box::new(settled),
     };
     (consumer, place)

@@ -6,7 +6,7 @@ use efd_shared_model::{Block, EpochId, RecordId, StreamNumber};
 use crate::account::{Purpose, SlotIx};
 use crate::broker::{Broker, Outgoing, Refusal, SendError, Token};
 
-use super::{Session, SessionError};
+use super::{Destination, Session, SessionError};
 
 /// A block on its way to the producer, and how far it is.
 #[derive(Debug)]
@@ -59,10 +59,14 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         let block_id = job.block.header().id;
         for section in job.block.sections().skip(job.section) {
             let stream = (block_id.lane.epoch, section.stream());
-            let Some((output, key)) = self.streams.get(&stream) else {
-                return Err(undeclared(stream));
+            let (output, key) = match self.streams.get(&stream) {
+                Some(Destination::Output(output, key)) => (*output, key),
+                Some(Destination::Elsewhere) => {
+                    job.section += 1;
+                    continue;
+                }
+                None => return Err(undeclared(stream)),
             };
-            let output = *output;
             let schema = self.routes.get(&**key).and_then(|route| route.schema);
             let is_asked_for =
                 job.purpose == Purpose::Deliver || job.purpose == Purpose::Retry(output);

@@ -15,7 +15,7 @@ use crate::registry::RegistryError;
 use crate::route::subject;
 
 use super::push::{Job, Pushed};
-use super::{Hands, Session, SessionError, Step};
+use super::{Destination, Hands, Session, SessionError, Step};
 
 /// How often the outputs are looked through for one that is owed something.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -248,17 +248,15 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         hands: &mut Hands<'_>,
     ) -> Result<bool, SessionError> {
         let epoch = id.lane.epoch;
-        let without_schema = self.streams.iter().filter(|((of, _), (to, key))| {
-            *of == epoch
-                && *to == output
-                && self
-                    .routes
-                    .get(&**key)
-                    .is_some_and(|route| route.schema.is_none())
+        let without_schema = self.streams.iter().filter_map(|((of, number), to)| {
+            let Destination::Output(to, key) = to else {
+                return None;
+            };
+            let route = self.routes.get(&**key)?;
+            let is_asked_for = *of == epoch && *to == output && route.schema.is_none();
+            is_asked_for.then(|| (*number, Arc::clone(key)))
         });
-        let without_schema: Vec<_> = without_schema
-            .map(|((_, number), (_, key))| (*number, Arc::clone(key)))
-            .collect();
+        let without_schema: Vec<_> = without_schema.collect();
         for (number, key) in without_schema {
             let (Some(stream), Some(route)) =
                 (self.log.stream(epoch, number)?, self.routes.get_mut(&*key))

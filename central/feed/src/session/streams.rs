@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use efd_central_log::{BlockLog, LogError, Stream};
-use efd_shared_model::{Block, StreamNumber};
+use efd_shared_model::{Block, StreamNumber, component_of};
 
 use crate::broker::{Broker, BrokerError, Ensured, Span};
 use crate::registry::{Registry, RegistryError};
 use crate::route::{Route, RouteKey, subject};
 use crate::status::State;
 
-use super::{Hands, Session, SessionError};
+use super::{Destination, Hands, Session, SessionError};
 
 impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
     /// Sees to it that every stream of `block` has its output. All streams of its epoch are opened with it, so that
@@ -38,6 +38,14 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
                     epoch,
                     missing: vec![number.0],
                 })?;
+            if !self
+                .settings
+                .shard
+                .has(component_of(&stream.declaration.topic))
+            {
+                self.streams.insert((epoch, number), Destination::Elsewhere);
+                continue;
+            }
             let key = self.key(&stream);
             if !self.routes.contains_key(&key) {
                 match decide(&key, &stream, hands.registry) {
@@ -67,7 +75,8 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
                 let reason = "the registry refuses the schema under every name".to_owned();
                 self.account.output_mut(output).park(reason);
             }
-            self.streams.insert((epoch, number), (output, key));
+            self.streams
+                .insert((epoch, number), Destination::Output(output, key));
         }
         Ok(Ok(()))
     }

@@ -2,6 +2,7 @@
 //! The law: the cluster's topics hold the records of the log, each once, in its right topic, in order.
 
 mod saved;
+mod shards;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -482,6 +483,7 @@ impl World {
             let broker = MemoryBroker::connect(&self.cluster, self.seed * 1000 + self.connections);
             let settings = Settings {
                 topic_format: TopicFormat::default(),
+                shard: Shard::WHOLE,
                 checkpoint_every: Duration::from_secs(1),
                 retry_after: Duration::from_millis(500),
                 in_flight_blocks_max: 8,

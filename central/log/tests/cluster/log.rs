@@ -3,9 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use efd_central_log::{
-    BlockLog, Class, Follower, Generation, KafkaLog, LogError, Lost, Place, Progress, Reading,
+    BlockLog, Class, Follower, Generation, KafkaLog, LogError, Lost, Place, Progress, Reached,
+    Reading,
 };
-use efd_shared_model::{RangeSet, StreamNumber};
+use efd_shared_model::{RangeSet, Shard, StreamNumber};
 use efd_tests_testkit::wait_until;
 
 use crate::kit::{LANE, block, epoch, open, options, partition, schema, stream, world};
@@ -196,7 +197,11 @@ fn retention_passes_a_consumer() {
     assert_eq!(take(&log, &mut progress), [1, 2, 3, 4]);
     append(&log, Class::Live, 5..=9);
     let age_max = options.topics.retain;
-    let consumers = [("feed", progress.clone())];
+    let consumers = [Reached {
+        name: "feed",
+        shard: Shard::WHOLE,
+        progress: progress.clone(),
+    }];
     let endangered = || log.retain(age_max, &consumers).unwrap().endangered;
     assert_eq!(endangered(), []);
     assert!(wait_until(SOON, || !endangered().is_empty()));

@@ -4,8 +4,7 @@ use efd_shared_daemon::clock::utc_now;
 use efd_shared_model::block::Codec;
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
-    BlockBuilder, BlockId, BlockNumber, Lane, LaneKind, Loss, LossReason, RangeSet, SealedBlock,
-    UtcNanos,
+    BlockBuilder, BlockId, Lane, LaneKind, Loss, LossReason, RangeSet, SealedBlock, UtcNanos,
 };
 use efd_shared_store::retention::{Lost, Step, Why, plan};
 use efd_shared_store::{Recovery, SegmentInfo, StoreError};
@@ -262,18 +261,10 @@ impl Committer {
         for loss in losses {
             record_loss(&mut builder, loss, now);
         }
-        let number = self
-            .next
-            .get(&LaneKind::Losses)
-            .copied()
-            .unwrap_or(BlockNumber::FIRST);
-        let lane = EpochLane {
-            edge: self.epoch.edge,
-            epoch: self.epoch.epoch,
-            lane: Lane::new(LaneKind::Losses),
-        };
+        let lane = Lane::new(LaneKind::Losses);
+        let number = self.next_number(lane);
         let sealed = builder.seal(
-            lane.block(number),
+            self.epoch_lane(lane).block(number),
             self.clock.state(),
             Codec::Zstd,
             self.options.compression,
@@ -281,7 +272,7 @@ impl Committer {
         let blocks: Vec<SealedBlock> = sealed.into_iter().collect();
         self.store
             .append(&lane_name(LaneKind::Losses), &blocks, None, now)?;
-        self.next.insert(LaneKind::Losses, number.next());
+        self.next.insert(lane, number.next());
         let named: Vec<_> = losses
             .iter()
             .map(|loss| (loss.reason, named_samples(loss)))

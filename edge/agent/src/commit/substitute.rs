@@ -238,16 +238,15 @@ impl Committer {
             return Ok("nothing of it can be averaged".into());
         }
         self.declare_epoch()?;
-        let first = self.next.get(&LaneKind::Reduced).copied();
-        let first = first.unwrap_or(BlockNumber::FIRST);
+        let lane = Lane::new(LaneKind::Reduced);
+        let first = self.next_number(lane);
         let blocks = self.reduced_blocks(step, reduced, first);
         let name = lane_name(LaneKind::Reduced);
         let segment = step.segment.to_string();
         let state = Some((REDUCED_STATE, segment.as_bytes()));
         self.store.append(&name, &blocks, state, now)?;
         let last = first.0 + blocks.len() as u64 - 1;
-        self.next
-            .insert(LaneKind::Reduced, BlockNumber(last).next());
+        self.next.insert(lane, BlockNumber(last).next());
         self.meters.reduced(reduced.windows.len() as u64, records);
         self.announce(&blocks, now);
         Ok(format!(
@@ -263,11 +262,7 @@ impl Committer {
         reduced: &ReducedSegment,
         first: BlockNumber,
     ) -> Vec<SealedBlock> {
-        let lane = EpochLane {
-            edge: self.epoch.edge,
-            epoch: self.epoch.epoch,
-            lane: Lane::new(LaneKind::Reduced),
-        };
+        let lane = self.epoch_lane(Lane::new(LaneKind::Reduced));
         let mut blocks = Vec::new();
         let mut number = first;
         let mut builder = BlockBuilder::new();

@@ -1,7 +1,7 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use efd_shared_model::{
-    ClockState, EdgeId, EpochId, EventTimeOrigin, Fingerprint, LeapTable, Loss, LossReason,
+    ClockState, EdgeId, EpochId, EventTimeOrigin, Fingerprint, Lane, LeapTable, Loss, LossReason,
     RecordStamps, StreamDeclaration, StreamNumber, TopicKind,
 };
 use efd_shared_stats::Resolution;
@@ -76,7 +76,7 @@ impl Bench {
         batch.schemas = vec![efd_shared_model::Schema::new("{}")];
         let mut noise = u64::from(stream) + 1;
         for _ in 0..records {
-            let builder = &mut batch.lane(kind).builder;
+            let builder = batch.builder(Lane::new(kind));
             let datum = builder.datum(StreamNumber(stream));
             for _ in 0..128 {
                 noise = noise
@@ -108,7 +108,7 @@ impl Bench {
 
     fn park(&mut self, dds_type: &str, reason: ParkedReason, count: usize) {
         let mut batch = Batch::default();
-        let builder = &mut batch.lane(LaneKind::Parked).builder;
+        let builder = batch.builder(Lane::new(LaneKind::Parked));
         for index in 0..count {
             let parked = Parked {
                 reason,
@@ -180,7 +180,7 @@ fn a_block_that_the_store_refuses_is_named_and_the_next_one_is_stored() {
     // A stream whose schema nobody has declared.
     batch.streams = bench.declare(LaneKind::Telemetry, 4);
     batch.streams[0].schema = Fingerprint::of("other");
-    let builder = &mut batch.lane(LaneKind::Telemetry).builder;
+    let builder = batch.builder(Lane::new(LaneKind::Telemetry));
     for _ in 0..7 {
         builder.datum(StreamNumber(4)).push(0);
         builder.finish(StreamNumber(4), stamps());

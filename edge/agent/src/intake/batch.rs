@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use efd_shared_model::{BlockBuilder, LaneKind, LossReason, Schema, StreamDeclaration};
+use efd_shared_model::{BlockBuilder, Lane, LaneKind, LossReason, Schema, StreamDeclaration};
 
 /// Records collected for the next commit, and the declarations that they need.
 #[derive(Debug, Default)]
@@ -18,7 +18,8 @@ pub struct Batch {
 
 #[derive(Debug, Default)]
 pub struct LaneBatch {
-    pub builder: BlockBuilder,
+    /// By shard: each fills a block of its own.
+    pub builders: BTreeMap<u16, BlockBuilder>,
     /// Values by key that go into the same transaction.
     pub states: BTreeMap<String, Vec<u8>>,
 }
@@ -41,8 +42,12 @@ impl CommitOrder {
 }
 
 impl Batch {
+    fn builders(&self) -> impl Iterator<Item = &BlockBuilder> {
+        self.lanes.values().flat_map(|lane| lane.builders.values())
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.lanes.values().all(|lane| lane.builder.is_empty())
+        self.builders().all(BlockBuilder::is_empty)
     }
 
     pub fn has_no_state(&self) -> bool {
@@ -50,24 +55,26 @@ impl Batch {
     }
 
     pub fn records(&self) -> usize {
-        self.lanes.values().map(|lane| lane.builder.records()).sum()
+        self.builders().map(BlockBuilder::records).sum()
     }
 
     /// Bytes of the datums, uncompressed.
     pub fn datum_bytes(&self) -> usize {
-        self.lanes
-            .values()
-            .map(|lane| lane.builder.datum_bytes())
-            .sum()
+        self.builders().map(BlockBuilder::datum_bytes).sum()
     }
 
-    /// Whether every lane still takes a record of any size.
+    /// Whether every block still takes a record of any size.
     pub fn has_room(&self) -> bool {
-        self.lanes.values().all(|lane| lane.builder.has_room())
+        self.builders().all(BlockBuilder::has_room)
     }
 
     pub fn lane(&mut self, lane: LaneKind) -> &mut LaneBatch {
         self.lanes.entry(CommitOrder::of(lane)).or_default()
+    }
+
+    pub fn builder(&mut self, lane: Lane) -> &mut BlockBuilder {
+        let builders = &mut self.lane(lane.kind).builders;
+        builders.entry(lane.shard).or_default()
     }
 
     /// In commit order.

@@ -95,7 +95,7 @@ impl Bench {
             epoch: EpochId([2; 16]),
             lane: Lane::new(kind),
         };
-        let builder = &mut self.intake.batch.lane(kind).builder;
+        let builder = self.intake.batch.builder(Lane::new(kind));
         let sealed = builder.seal(
             lane.block(BlockNumber(1)),
             ClockState::default(),
