@@ -3,7 +3,7 @@
 It shares no code with the daemons: DuckDB and pandas read the lake, confluent-kafka's own consumer and Avro
 deserializer read the public topics. The oracle was written by the publisher before it encoded anything.
 
-usage: values.py ORACLE lake LAKE
+usage: values.py ORACLE lake LAKE [SITE]
        values.py ORACLE kafka BROKERS REGISTRY SITE
 
 Prints one JSON object: topics, published, stored, compared, lost (not stored, and named in `efd.losses` of the same
@@ -171,13 +171,13 @@ def oracle(folder):
             yield path.name.removesuffix(".jsonl"), [json.loads(line)["fields"] for line in lines]
 
 
-def from_lake(account, folder, lake):
+def from_lake(account, folder, lake, site="*"):
     import duckdb
 
     connection = duckdb.connect()
 
     def rows(topic):
-        files = f"efd_site=*/efd_topic={topic}/*/*.parquet"
+        files = f"efd_site={site}/efd_topic={topic}/*/*.parquet"
         if not list(pathlib.Path(lake).glob(files)):
             return []
         cursor = connection.execute(f"SELECT * EXCLUDE (time) FROM read_parquet('{lake}/{files}', union_by_name=true)")
@@ -189,11 +189,11 @@ def from_lake(account, folder, lake):
         account.topic(topic, expected, rows(topic))
 
 
-def from_pandas(account, folder, lake):
+def from_pandas(account, folder, lake, site="*"):
     import pandas
 
     def rows(topic):
-        for file in sorted(pathlib.Path(lake).glob(f"efd_site=*/efd_topic={topic}/*/*.parquet")):
+        for file in sorted(pathlib.Path(lake).glob(f"efd_site={site}/efd_topic={topic}/*/*.parquet")):
             yield from pandas.read_parquet(file, partitioning=None).to_dict(orient="records")
 
     account.losses(rows(LOSSES))

@@ -9,4 +9,4 @@ mod account;
 mod rig;
 
 pub use account::Account;
-pub use rig::{Feed, Log, Network, Rig, RigOptions, Sim};
+pub use rig::{Feed, Host, Log, Network, Rig, RigOptions, Sim};

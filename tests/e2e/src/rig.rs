@@ -42,8 +42,18 @@ pub struct Feed {
     pub registry: String,
 }
 
+/// The centre of another rig, which takes this one's edge too.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Its authority.
+    pub certificates: PathBuf,
+    pub centre: SocketAddr,
+    pub lake: PathBuf,
+}
+
 #[derive(Debug)]
 pub struct RigOptions {
+    pub site: String,
     /// Everything lands here; it is made.
     pub folder: PathBuf,
     /// Where `efd-edge`, `efd-central`, `efd-inspect` and `efd-sim` are.
@@ -53,8 +63,9 @@ pub struct RigOptions {
     /// Folders that the edge watches.
     pub edge_idl: Vec<PathBuf>,
     pub network: Network,
-    /// The edge prefers the first.
+    /// The edge prefers the first. None, where there is a host.
     pub centres: usize,
+    pub host: Option<Host>,
     /// Where their logs are.
     pub log: Log,
     pub feed: Option<Feed>,
@@ -70,6 +81,8 @@ impl RigOptions {
     /// Publisher and edge have the same IDL files; no feed; defaults.
     pub fn new(folder: &Path, programs: &Path, idl: Vec<PathBuf>, network: Network) -> Self {
         Self {
+            site: "summit".into(),
+            host: None,
             folder: folder.to_owned(),
             programs: programs.to_owned(),
             edge_idl: idl.clone(),
@@ -136,7 +149,6 @@ fn local(port: &Port) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port.number()))
 }
 
-const SITE: &str = "summit";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(120);
 
@@ -182,7 +194,26 @@ impl Rig {
         self.lake_of(0)
     }
 
+    /// For a rig whose edge this one's centre is to take too.
+    pub fn as_host(&self) -> Host {
+        Host {
+            certificates: self.certificates(),
+            centre: self.relay().address(),
+            lake: self.lake(),
+        }
+    }
+
+    fn certificates(&self) -> PathBuf {
+        match &self.options.host {
+            Some(host) => host.certificates.clone(),
+            None => self.options.folder.join("certificates"),
+        }
+    }
+
     pub fn lake_of(&self, centre: usize) -> PathBuf {
+        if let Some(host) = &self.options.host {
+            return host.lake.clone();
+        }
         let of = match self.options.log {
             Log::Embedded => centre,
             Log::Kafka => 0,
@@ -304,7 +335,7 @@ impl Rig {
         }
         command.args([
             "--site",
-            SITE,
+            &self.options.site,
             "--seconds",
             &sim.seconds.to_string(),
             "--rate",
@@ -537,7 +568,7 @@ impl Rig {
     }
 
     fn make_certificates(&self) -> Result<()> {
-        let folder = self.options.folder.join("certificates");
+        let folder = self.certificates();
         let folder = folder.to_str().context("folder is not UTF-8")?;
         let ca = |words: &[&str]| -> Result<()> {
             let mut command = Command::new(self.options.programs.join("efd-central"));
@@ -551,17 +582,12 @@ impl Rig {
             );
             Ok(())
         };
-        ca(&["init", "--name", "EFD rig"])?;
-        ca(&[
-            "issue-central",
-            "--name",
-            "central",
-            "--host",
-            "127.0.0.1",
-            "--host",
-            "localhost",
-        ])?;
-        ca(&["issue-edge", "--site", SITE])
+        if self.options.host.is_none() {
+            ca(&["init", "--name", "EFD rig"])?;
+            let names = ["--host", "127.0.0.1", "--host", "localhost"];
+            ca(&[["issue-central", "--name", "central"].as_slice(), &names].concat())?;
+        }
+        ca(&["issue-edge", "--site", &self.options.site])
     }
 
     fn central_toml(&self, centre: usize, quic: SocketAddr) -> String {
@@ -597,10 +623,9 @@ impl Rig {
             .iter()
             .map(|path| format!("{:?}", path.display().to_string()))
             .collect();
-        let centres = self.centres.iter();
-        let centres: Vec<_> = centres
-            .map(|centre| format!("\"{}\"", centre.relay.address()))
-            .collect();
+        let centres = self.centres.iter().map(|centre| centre.relay.address());
+        let centres = centres.chain(self.options.host.iter().map(|host| host.centre));
+        let centres: Vec<_> = centres.map(|centre| format!("\"{centre}\"")).collect();
         let dds = match &self.options.network {
             Network::Namespace(_) => String::new(),
             Network::Loopback { domain } => {
@@ -608,9 +633,11 @@ impl Rig {
             }
         };
         format!(
-            "site = \"{SITE}\"\ncentre = [{}]\ninterface = \"lo\"\ncertificates = \"{folder}/certificates\"\n\
+            "site = \"{}\"\ncentre = [{}]\ninterface = \"lo\"\ncertificates = \"{}\"\n\
              [dds]\nidl = [{}]\n{dds}[buffer]\npath = \"{folder}/buffer\"\n[http]\nlisten = \"{}\"\n",
+            self.options.site,
             centres.join(", "),
+            self.certificates().display(),
             idl.join(", "),
             self.edge_http
         )

@@ -9,6 +9,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::time::Duration;
 
 use common::services::Services;
@@ -385,6 +386,96 @@ fn with_tls_a_login_and_just_the_rights_that_it_needs() {
     );
     setup.finish();
     services.finish();
+}
+
+/// Two sites with the same components in different revisions, into one centre and a registry in which others have schemas.
+/// The second came by one certificate; each has its own topics, subjects, and part of the lake.
+#[test]
+fn two_sites_share_a_centre() {
+    let _turn = exclusive();
+    let Some(services) = Services::start("sites") else {
+        return;
+    };
+    // Somebody else's: ids and subjects are not ours alone.
+    let others = services.registry.url();
+    for number in 0..20 {
+        let schema =
+            format!("{{\\\"type\\\":\\\"fixed\\\",\\\"name\\\":\\\"F{number}\\\",\\\"size\\\":4}}");
+        let url = format!("{others}/subjects/foreign.{number}-value/versions");
+        let body = format!("{{\"schema\":\"{schema}\"}}");
+        let post = || {
+            process::post(&url, "application/json", &body, SETTLE)
+                .unwrap()
+                .status
+        };
+        assert_eq!(services.run(post), 200);
+    }
+    let mut summit = Setup::with(Options {
+        log: Log::Kafka,
+        ..services.options("sites-summit")
+    });
+    summit.rig.start_central().unwrap();
+    let revised = summit.rig.folder().join("revised");
+    revise(&common::lab_idl(), &revised);
+    let mut tucson = Setup::with(Options {
+        site: "tucson",
+        host: Some(summit.rig.as_host()),
+        centres: 0,
+        idl: vec![revised],
+        ..services.options("sites-tucson")
+    });
+    for setup in [&mut summit, &mut tucson] {
+        setup.rig.start_edge().unwrap();
+    }
+    for setup in [&mut summit, &mut tucson] {
+        setup.rig.start_sim(&lab(20, 500)).unwrap();
+    }
+    summit.wait_for_samples(3000);
+    summit.rig.central().unwrap().kill9().unwrap();
+    summit.rig.start_central().unwrap();
+    for setup in [&mut summit, &mut tucson] {
+        setup.end_of_sim();
+        assert!(wait_until(SETTLE, || setup.acknowledged()));
+    }
+    summit.rig.drain(SETTLE).unwrap();
+    for setup in [&summit, &tucson] {
+        let public = setup.check_values("kafka");
+        assert_eq!(public["lost"], 0, "{public}");
+    }
+    let subjects = services.run(|| {
+        process::get(&format!("{others}/subjects"), SETTLE)
+            .unwrap()
+            .body
+    });
+    for site in ["summit", "tucson"] {
+        let subject = format!("\"{site}.lsst.sal.LabMount.elevation-value\"");
+        assert!(subjects.contains(&subject), "{subject} in {subjects}");
+    }
+    tucson.rig.stop().unwrap();
+    summit.rig.stop().unwrap();
+    for setup in [&summit, &tucson] {
+        setup.check_values("lake");
+    }
+    tucson.finish();
+    summit.finish();
+    services.finish();
+}
+
+/// The same components in another revision: a field more, one less, and other names of types.
+fn revise(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let mut revised = 0;
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace("elevation_9766e34e", "elevation_00000001").replace(
+            "\t  double\tdemandPosition;",
+            "\t  long\tdemandCount; // @Metadata=(Units=\"unitless\",Description=\"New here\")\n\t  float\tdemandPosition;",
+        );
+        revised += text.matches("demandCount").count();
+        std::fs::write(to.join(path.file_name().unwrap()), text).unwrap();
+    }
+    assert!(revised > 0);
 }
 
 /// A command of `efd-central` with the rig's configuration.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use efd_tests_e2e::{Account, Feed, Log, Network, Rig, RigOptions, Sim};
+use efd_tests_e2e::{Account, Feed, Host, Log, Network, Rig, RigOptions, Sim};
 use efd_tests_testkit::install::Installer;
 use efd_tests_testkit::netns::Namespace;
 use efd_tests_testkit::process;
@@ -70,6 +70,8 @@ pub(crate) fn lab_idl() -> PathBuf {
 
 pub(crate) struct Options {
     pub(crate) name: &'static str,
+    pub(crate) site: &'static str,
+    pub(crate) host: Option<Host>,
     pub(crate) idl: Vec<PathBuf>,
     /// What the edge has at first; `None`: the same.
     pub(crate) edge_idl: Option<Vec<PathBuf>>,
@@ -88,6 +90,8 @@ impl Options {
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
+            site: "summit",
+            host: None,
             idl: vec![lab_idl()],
             edge_idl: None,
             centres: 1,
@@ -107,6 +111,7 @@ pub(crate) struct Setup {
     folder: WorkDir,
     idl: Vec<PathBuf>,
     late_idl: PathBuf,
+    site: &'static str,
     has_feed: Option<Feed>,
 }
 
@@ -129,6 +134,8 @@ impl Setup {
         let mut edge_idl = options.edge_idl.unwrap_or_else(|| options.idl.clone());
         edge_idl.push(late_idl.clone());
         let rig = Rig::new(RigOptions {
+            site: options.site.into(),
+            host: options.host,
             edge_idl,
             centres: options.centres,
             log: options.log,
@@ -145,6 +152,7 @@ impl Setup {
             folder,
             idl: options.idl,
             late_idl,
+            site: options.site,
             has_feed: options.feed,
         }
     }
@@ -276,9 +284,9 @@ impl Setup {
         command.arg(self.rig.oracle());
         match (store, &self.has_feed) {
             ("kafka", Some(feed)) => {
-                command.args(["kafka", &feed.brokers, &feed.registry, "summit"])
+                command.args(["kafka", &feed.brokers, &feed.registry, self.site])
             }
-            _ => command.arg(store).arg(self.rig.lake()),
+            _ => command.arg(store).arg(self.rig.lake()).arg(self.site),
         };
         run_json(command, Duration::from_secs(600)).unwrap()
     }

@@ -118,6 +118,11 @@ impl Services {
         self.namespace.on_thread(admit).unwrap().unwrap();
     }
 
+    /// Where the services are.
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.namespace.on_thread(work).unwrap()
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
