@@ -197,7 +197,9 @@ impl Thread {
         }
         self.up();
         let bytes: usize = blocks.iter().map(|(_, block)| block.bytes().len()).sum();
-        self.counters.appends.fetch_add(1, Ordering::Relaxed);
+        let _appends = self.counters.appends.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "sabotage")]
+        crate::sabotage::appended(_appends);
         self.counters
             .blocks
             .fetch_add(blocks.len() as u64, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use efd_central_log::{BlockLog, EmbeddedLog, KafkaLog, KafkaOptions, Lease, TopicSettings};
+use efd_central_log::{BlockLog, EmbeddedLog, KafkaLog, KafkaOptions, Lease, Seats, TopicSettings};
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::identity::Credentials;
 use efd_shared_store::Options;
@@ -54,7 +54,7 @@ impl Place {
     }
 
     /// `None`: this process is alone.
-    pub(crate) fn lease(&self, role: &str, seats: u16) -> Result<Option<Lease>> {
+    pub(crate) fn lease(&self, role: &str, seats: Seats) -> Result<Option<Lease>> {
         match self {
             Self::Here => Ok(None),
             Self::Cluster(options) => {

@@ -56,7 +56,7 @@ enum Command {
         /// What this process does, in place of the configuration's `roles`: ingest, feed, lake.
         #[arg(long, value_delimiter = ',')]
         roles: Vec<config::Role>,
-        /// Faults for tests: `ack-early`, `no-dedup`.
+        /// Faults for tests: `ack-early`, `no-dedup`, `die-after-append`, `die-before-checkpoint`.
         #[cfg(feature = "sabotage")]
         #[arg(long = "sabotage")]
         sabotage: Vec<String>,

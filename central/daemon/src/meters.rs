@@ -76,7 +76,8 @@ fn feed_json(workers: &FeedWorkers) -> Json {
         "records": status.records, "bytes": status.bytes, "blocks": status.blocks, "behind_blocks": status.lag_blocks,
         "topics": status.topics, "checkpoints": status.checkpoints, "skipped": status.skipped,
         "duplicates": status.duplicates, "registry_refusals": status.registry_refusals, "sessions": status.sessions,
-        "vanished_blocks": status.vanished_blocks,
+        "vanished_blocks": status.vanished_blocks, "refused": status.refused, "rewound": status.rewound,
+        "strangers": status.strangers,
         "workers": workers.iter().map(|worker| json!({
             "worker": worker.shard.to_string(), "state": worker.status.read().state.as_str(),
         })).collect::<Vec<_>>(),

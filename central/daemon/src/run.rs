@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use efd_central_feed::{Feed, FeedOptions, TopicFormat, TopicSettings};
-use efd_central_log::BlockLog;
+use efd_central_log::{BlockLog, Seats};
 use efd_shared_daemon::clock::Notifier;
 use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
 use efd_shared_daemon::identity::{CENTRAL, CertificateFiles, CertificateMetrics, Credentials};
@@ -86,7 +86,7 @@ pub(crate) fn run(
     let fleet = Arc::new(Fleet::default());
 
     let lake = if config.has_lake() {
-        Some(LakeRole::open(config, place.lease("lake", 1)?)?)
+        Some(LakeRole::open(config, place.lease("lake", Seats::One)?)?)
     } else {
         None
     };
@@ -101,15 +101,20 @@ pub(crate) fn run(
     };
     #[cfg(feature = "sabotage")]
     if let Some(options) = &mut feed_options {
-        options.sabotage = sabotage
-            .no_dedup
-            .then_some(efd_central_feed::Sabotage::NoDedup);
+        use efd_central_feed::Sabotage as Feeds;
+        options.sabotage = match (sabotage.no_dedup, sabotage.dies_before_checkpoint) {
+            (true, _) => Some(Feeds::NoDedup),
+            (false, true) => Some(Feeds::DieBeforeCheckpoint),
+            (false, false) => None,
+        };
     }
     let feed = if let Some(options) = feed_options {
-        Some(match place.lease("feed", config.feed.workers)? {
-            Some(lease) => FeedRole::shared(&options, config.feed.workers, lease)?,
-            None => FeedRole::Alone(Box::new(Feed::open(options)?)),
-        })
+        Some(
+            match place.lease("feed", Seats::Workers(config.feed.workers))? {
+                Some(lease) => FeedRole::shared(&options, config.feed.workers, lease)?,
+                None => FeedRole::Alone(Box::new(Feed::open(options)?)),
+            },
+        )
     } else {
         None
     };

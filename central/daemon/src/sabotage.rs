@@ -1,5 +1,6 @@
-//! Promises broken on purpose, to see the tests that guard them turn red. Test builds only.
+//! Promises broken on purpose, to see the tests that guard them turn red, and deaths at chosen moments. Test builds only.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -16,6 +17,8 @@ pub(crate) struct Sabotage {
     pub(crate) append_delay: Duration,
     /// The feed reads nothing back after a crash.
     pub(crate) no_dedup: bool,
+    /// The process dies when records are in public topics that no checkpoint has.
+    pub(crate) dies_before_checkpoint: bool,
 }
 
 impl Sabotage {
@@ -28,10 +31,25 @@ impl Sabotage {
             match word.as_str() {
                 "ack-early" => sabotage.ack_early = true,
                 "no-dedup" => sabotage.no_dedup = true,
-                other => bail!("--sabotage {other}: there are ack-early, no-dedup"),
+                "die-after-append" => DIES_AFTER_APPEND.store(true, Ordering::Relaxed),
+                "die-before-checkpoint" => sabotage.dies_before_checkpoint = true,
+                other => bail!(
+                    "--sabotage {other}: there are ack-early, no-dedup, die-after-append, die-before-checkpoint"
+                ),
             }
         }
         Ok(sabotage)
+    }
+}
+
+static DIES_AFTER_APPEND: AtomicBool = AtomicBool::new(false);
+/// By then an edge has been told of some.
+const APPENDS: u64 = 100;
+
+/// Blocks are durable, and no edge has been told.
+pub(crate) fn appended(appends: u64) {
+    if APPENDS < appends && DIES_AFTER_APPEND.load(Ordering::Relaxed) {
+        std::process::abort();
     }
 }
 

@@ -331,9 +331,13 @@ impl From<StoreError> for Ended {
 
 fn settings(options: &FeedOptions) -> Settings {
     #[cfg(feature = "sabotage")]
-    let no_dedup = options.sabotage == Some(crate::options::Sabotage::NoDedup);
+    let (no_dedup, dies_at_save) = match options.sabotage {
+        Some(crate::options::Sabotage::NoDedup) => (true, None),
+        Some(crate::options::Sabotage::DieBeforeCheckpoint) => (false, Some(4)),
+        None => (false, None),
+    };
     #[cfg(not(feature = "sabotage"))]
-    let no_dedup = false;
+    let (no_dedup, dies_at_save) = (false, None);
     Settings {
         topic_format: options.topic_format.clone(),
         shard: options.shard,
@@ -341,6 +345,7 @@ fn settings(options: &FeedOptions) -> Settings {
         retry_after: options.retry_after,
         in_flight_blocks_max: options.in_flight_blocks_max,
         no_dedup,
+        dies_at_save,
     }
 }
 

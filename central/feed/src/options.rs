@@ -126,12 +126,14 @@ impl Default for TopicSettings {
     }
 }
 
-/// A promise broken on purpose, to see the test that guards it turn red.
+/// A promise broken on purpose, to see the test that guards it turn red, or a death at a chosen moment.
 #[cfg(feature = "sabotage")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
     /// Nothing is read back after a crash: everything behind the checkpoint is produced again.
     NoDedup,
+    /// The process dies when records are in their topics that no checkpoint has.
+    DieBeforeCheckpoint,
 }
 
 #[derive(Clone, Debug)]

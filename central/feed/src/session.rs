@@ -40,6 +40,8 @@ pub(crate) struct Settings {
     pub in_flight_blocks_max: usize,
     /// [`crate::options::Sabotage::NoDedup`]
     pub no_dedup: bool,
+    /// [`crate::options::Sabotage::DieBeforeCheckpoint`]: in place of that checkpoint, where records were acknowledged.
+    pub dies_at_save: Option<u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -309,6 +311,10 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
     pub(crate) fn save(&mut self, store: &mut dyn CheckpointStore) -> Result<(), State> {
         if !self.is_dirty {
             return Ok(());
+        }
+        let is_due = |save| save <= self.saves.written && self.account.counters().records > 0;
+        if self.settings.dies_at_save.is_some_and(is_due) {
+            std::process::abort();
         }
         let checkpoint = self.checkpoint();
         match store.save(&checkpoint) {

@@ -176,13 +176,19 @@ impl Lake {
         Ok(())
     }
 
-    /// Takes over the places of a follower whose every delivery has been taken: it has also passed entries that it
-    /// did not deliver.
-    pub fn pass(&mut self, follower: &Progress) {
+    /// Takes over how far a follower is whose every delivery has been taken: it has also passed entries that it did not
+    /// deliver. They are committed as soon as records would be.
+    pub fn pass(&mut self, follower: &Progress, now: Now) {
         for (partition, place) in &follower.places {
-            let next = self.progress.places.entry(partition.clone());
-            let next = next.or_insert(*place);
-            *next = (*next).max(*place);
+            let known = self.progress.places.get(partition);
+            if known.is_none_or(|known| known < place) {
+                self.progress.places.insert(partition.clone(), *place);
+                self.oldest.get_or_insert(now);
+            }
+        }
+        if self.progress.has_passed != follower.has_passed {
+            self.progress.has_passed = follower.has_passed;
+            self.oldest.get_or_insert(now);
         }
     }
 
@@ -327,7 +333,8 @@ impl Lake {
 
     fn try_commit(&mut self, now: Now) -> Result<Option<u64>, LakeError> {
         let finished = self.finish_pending()?;
-        if self.buffer.is_empty() {
+        if self.buffer.is_empty() && self.progress == self.committed {
+            self.oldest = None;
             return Ok(finished);
         }
         let added = self.staged(|lake| lake.write_buffer())?;

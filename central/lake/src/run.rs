@@ -63,9 +63,9 @@ pub fn run<L: BlockLog + ?Sized>(
             }
         }
         let now = clock.now();
+        feed.pass(&mut lake, now);
         let due = lake.due_in(now);
         if due.is_some_and(|due| due.is_zero()) && !retry.is_waiting(now) {
-            feed.pass(&mut lake);
             match lake.commit(now).and_then(|_| lake.sweep(now)) {
                 Ok(()) => retry = Retry::default(),
                 Err(error) => retry.after(error, now)?,
@@ -112,9 +112,9 @@ impl<L: BlockLog + ?Sized> Feed<L> {
     }
 
     /// The follower's places are past the block that is held.
-    fn pass(&self, lake: &mut Lake) {
+    fn pass(&self, lake: &mut Lake, now: Now) {
         if self.held.is_none() {
-            lake.pass(self.follower.progress());
+            lake.pass(self.follower.progress(), now);
         }
     }
 
@@ -161,7 +161,7 @@ fn commit_or_give_up<L: BlockLog + ?Sized>(
     feed: &Feed<L>,
     clock: &Clock,
 ) -> Result<(), LakeError> {
-    feed.pass(lake);
+    feed.pass(lake, clock.now());
     let mut attempt = 1;
     loop {
         match lake.commit(clock.now()) {

@@ -41,7 +41,7 @@ use readers::{Damaged, Found, Read, Readers, bounds};
 use topics::Topics;
 
 pub use lease::{Lease, Seat, SeatNumber};
-pub use topics::TopicSettings;
+pub use topics::{Seats, TopicSettings};
 
 /// Our topics have one partition each.
 const PARTITION: i32 = 0;

@@ -37,7 +37,7 @@ use efd_shared_model::{
 
 pub use embedded::{EmbeddedLog, OpenError};
 pub use follower::{Delivery, Follower, FollowerCounters};
-pub use kafka::{KafkaLog, KafkaOptions, Lease, Seat, SeatNumber, TopicSettings};
+pub use kafka::{KafkaLog, KafkaOptions, Lease, Seat, SeatNumber, Seats, TopicSettings};
 pub use memory::MemoryLog;
 pub use progress::{Progress, ProgressError};
 pub use tenure::Tenure;

@@ -359,6 +359,11 @@ impl Rig {
         self.options.network.run(work)
     }
 
+    /// What centres started from here on break on purpose.
+    pub fn sabotage_central(&mut self, word: &str) {
+        self.options.central_sabotage = vec![word.to_owned()];
+    }
+
     /// Programs started from here on break nothing on purpose.
     pub fn keep_promises(&mut self) {
         self.options.edge_sabotage.clear();

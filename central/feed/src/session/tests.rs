@@ -488,6 +488,7 @@ impl World {
                 retry_after: Duration::from_millis(500),
                 in_flight_blocks_max: 8,
                 no_dedup: self.no_dedup,
+                dies_at_save: None,
             };
             let started = Session::start(
                 settings,

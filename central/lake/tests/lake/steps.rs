@@ -29,6 +29,33 @@ fn filled(seed: u64, blocks: usize) -> (World, TempDir) {
     (world, TempDir::new().unwrap())
 }
 
+/// Places without records are committed too, and that some were passed: the log must not wait for the lake, nor the lake
+/// forget what it is to look for.
+#[test]
+fn places_without_records_are_committed() {
+    let (world, root) = filled(2, 20);
+    let mut lake = open(&root);
+    let mut follower = Follower::new(Arc::clone(&world.log), lake.committed().clone());
+    world.feed(&mut lake, &mut follower, usize::MAX);
+    lake.pass(follower.progress(), world.clock);
+    assert_eq!(lake.commit(world.clock).unwrap(), Some(1));
+    lake.pass(follower.progress(), world.clock);
+    assert_eq!(lake.due_in(world.clock), None, "nothing is new");
+
+    let mut progress = follower.progress().clone();
+    for place in progress.places.values_mut() {
+        *place = place.next();
+    }
+    progress.has_passed = true;
+    lake.pass(&progress, world.clock);
+    assert!(lake.due_in(world.clock).is_some());
+    assert_eq!(lake.commit(world.clock).unwrap(), Some(2));
+    assert_eq!(lake.commit(world.clock).unwrap(), None);
+    drop(lake);
+    assert_eq!(open(&root).committed(), &progress);
+    assert_same(&read(parquet_files(root.path())).rows, &world.oracle);
+}
+
 #[test]
 fn rows_are_what_was_recorded() {
     let (mut world, root) = filled(1, 400);

@@ -269,7 +269,7 @@ impl World {
             };
             lake.take(&*self.log, &delivery, self.clock).unwrap();
         }
-        lake.pass(follower.progress());
+        lake.pass(follower.progress(), self.clock);
     }
 }
 

@@ -30,7 +30,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::{LogError, Tenure, lock};
 
-use super::topics::Topics;
+use super::topics::{Seats, Topics};
 use super::{KafkaOptions, common_config, consumer_config, now, spawn, storage};
 
 use register::Register;
@@ -281,8 +281,8 @@ impl fmt::Debug for Lease {
 }
 
 impl Lease {
-    /// Makes the role's topic where there is none, and joins its group. All processes must say the same count of seats.
-    pub fn join(options: &KafkaOptions, role: &str, seats: u16) -> Result<Self, LogError> {
+    /// Makes the role's topic where there is none, and joins its group. All processes must say the same of its seats.
+    pub fn join(options: &KafkaOptions, role: &str, seats: Seats) -> Result<Self, LogError> {
         let common = common_config(options);
         Topics::connect(&common, &options.topics)?.ensure_role(role, seats)?;
         let topic = options.topics.role(role);

@@ -34,6 +34,24 @@ pub struct TopicSettings {
     pub retain: Duration,
 }
 
+/// How many processes may run a role at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seats {
+    /// Further partitions of the role's topic are nobody's.
+    One,
+    /// Each has its share: processes that count otherwise must not run beside each other.
+    Workers(u16),
+}
+
+impl Seats {
+    fn count(self) -> u16 {
+        match self {
+            Self::One => 1,
+            Self::Workers(count) => count,
+        }
+    }
+}
+
 /// Each setting with its value.
 type Settings = Vec<(&'static str, String)>;
 
@@ -182,9 +200,9 @@ impl Topics {
     }
 
     /// The topic by which processes agree on who runs a role.
-    pub(super) fn ensure_role(&self, role: &str, seats: u16) -> Result<(), LogError> {
+    pub(super) fn ensure_role(&self, role: &str, seats: Seats) -> Result<(), LogError> {
         let topic = self.settings.role(role);
-        self.ensure(&topic, (Kind::Role, seats))?;
+        self.ensure(&topic, (Kind::Role, seats.count()))?;
         let look = || {
             let found = self
                 .admin
@@ -203,15 +221,17 @@ impl Topics {
             std::thread::sleep(KNOWN_AFTER);
             found = look()?;
         }
-        if found == usize::from(seats) {
-            return Ok(());
+        match seats {
+            Seats::One if found > 0 => Ok(()),
+            Seats::Workers(count) if found == usize::from(count) => Ok(()),
+            Seats::One | Seats::Workers(_) => Err(LogError::Storage {
+                action: "use a topic that exists",
+                reason: format!(
+                    "{topic} has {found} partitions, and {} workers are configured: say `workers = {found}`",
+                    seats.count()
+                ),
+            }),
         }
-        Err(LogError::Storage {
-            action: "use a topic that exists",
-            reason: format!(
-                "{topic} has {found} partitions, and {seats} workers are configured: say `workers = {found}`"
-            ),
-        })
     }
 
     fn ensure(&self, topic: &str, (kind, partitions): (Kind, u16)) -> Result<(), LogError> {

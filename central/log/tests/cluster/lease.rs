@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use efd_central_log::{Lease, SeatNumber};
+use efd_central_log::{Lease, SeatNumber, Seats};
 use efd_tests_testkit::wait_until;
 
 use crate::kit::{options, world};
@@ -16,8 +16,8 @@ fn a_seat_changes_hands() {
     };
     let kafka = &world.kafka;
     let (first, second) = (
-        Lease::join(&options(kafka, "a"), "feed", 1).unwrap(),
-        Lease::join(&options(kafka, "b"), "feed", 1).unwrap(),
+        Lease::join(&options(kafka, "a"), "feed", Seats::Workers(1)).unwrap(),
+        Lease::join(&options(kafka, "b"), "feed", Seats::Workers(1)).unwrap(),
     );
     let mut have = Vec::new();
     let came = wait_until(SOON, || {
@@ -64,7 +64,7 @@ fn a_silent_cluster_ends_a_tenure() {
         return;
     };
     let kafka = &mut world.kafka;
-    let lease = Lease::join(&options(kafka, "a"), "lake", 1).unwrap();
+    let lease = Lease::join(&options(kafka, "a"), "lake", Seats::One).unwrap();
     let seat = lease.take(SEAT, SOON).expect("a seat");
     seat.save(b"one").unwrap();
     kafka.kill9().unwrap();

@@ -37,19 +37,39 @@ pub(crate) const PASSWORD: &str = "hunter2, of course";
 impl Services {
     /// With one broker. `None`: they cannot run here, and that has been said.
     pub(crate) fn start(test: &'static str) -> Option<Self> {
-        Self::make(test, 1, false)
+        Self::make(test, KafkaOptions::default(), false)
     }
 
     pub(crate) fn with_brokers(test: &'static str, brokers: u32) -> Option<Self> {
-        Self::make(test, brokers, false)
+        Self::make(
+            test,
+            KafkaOptions {
+                brokers,
+                ..KafkaOptions::default()
+            },
+            false,
+        )
+    }
+
+    /// With settings of the broker.
+    pub(crate) fn with_settings(test: &'static str, settings: &[(&str, &str)]) -> Option<Self> {
+        let settings = settings.iter();
+        let options = KafkaOptions {
+            settings: settings
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..KafkaOptions::default()
+        };
+        Self::make(test, options, false)
     }
 
     /// The centre comes by TLS and with a login; its user has no rights yet.
     pub(crate) fn secured(test: &'static str) -> Option<Self> {
-        Self::make(test, 1, true)
+        Self::make(test, KafkaOptions::default(), true)
     }
 
-    fn make(test: &'static str, brokers: u32, is_secured: bool) -> Option<Self> {
+    fn make(test: &'static str, options: KafkaOptions, is_secured: bool) -> Option<Self> {
+        let brokers = options.brokers;
         if std::env::var_os("EFD_NO_SERVICES").is_some() {
             efd_tests_testkit::skip(test, &"EFD_NO_SERVICES is set");
             return None;
@@ -74,9 +94,8 @@ impl Services {
         let (kafka, registry, gate) = namespace
             .on_thread(|| {
                 let options = KafkaOptions {
-                    brokers,
                     secured: certificates.clone(),
-                    ..KafkaOptions::default()
+                    ..options
                 };
                 let kafka = Kafka::start(&kafka_folder, options).unwrap();
                 let registry =
@@ -168,6 +187,16 @@ impl Services {
             kafka, namespace, ..
         } = self;
         namespace.on_thread(|| kafka.restart()).unwrap().unwrap();
+    }
+
+    /// Empty: it keeps its schemas in memory.
+    pub(crate) fn restart_registry(&mut self) {
+        let Self {
+            registry,
+            namespace,
+            ..
+        } = self;
+        namespace.on_thread(|| registry.restart()).unwrap().unwrap();
     }
 
     /// One of several; the others go on.

@@ -115,6 +115,7 @@ fn workers_share_the_topics_whatever_the_lanes() {
                 retry_after: Duration::from_millis(500),
                 in_flight_blocks_max: 8,
                 no_dedup: false,
+                dies_at_save: None,
             };
             let checkpoint = match &stores[ix].text {
                 Some(_) => stores[ix].checkpoint(),
