@@ -33,6 +33,10 @@ enum Name {
     Query,
     /// The whole way at the observatory's full rate: lost, cores and memory of each process.
     Load,
+    /// From the DDS write to a consumer of a public topic.
+    Latency,
+    /// The feed into real brokers: records a second by topics, what checkpoints cost, how soon it goes on after a crash.
+    Feed,
 }
 
 #[expect(
@@ -47,8 +51,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Name::Inspect => ("efd-edge-inspect", "inspect"),
         Name::Query => ("efd-edge-query", "query"),
         Name::Load => ("efd-tests-bench", "load"),
+        Name::Latency => ("efd-tests-bench", "latency"),
+        Name::Feed => ("efd-central-feed", "feed"),
     };
-    if matches!(arguments.name, Name::Load) {
+    if matches!(arguments.name, Name::Load | Name::Latency) {
         build_programs(Profile::Release, &[])?;
     }
     let out = root().join("target/bench");
@@ -69,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .args(&arguments.more)
             .env("EFD_BENCH_SUMMARY", &summary),
     )?;
-    if matches!(arguments.name, Name::Load | Name::Query) {
+    if matches!(arguments.name, Name::Load | Name::Latency | Name::Query) {
         // It writes its own.
         return Ok(());
     }
