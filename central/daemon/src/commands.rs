@@ -13,6 +13,7 @@ use efd_shared_model::EdgeId;
 use serde_json::Value as Json;
 
 use crate::config::{Config, HTTP_PORT, Role};
+use crate::log::Place;
 use crate::meters::PROGRAM;
 use crate::{Arguments, CaCommand, Command, run};
 
@@ -133,9 +134,14 @@ fn check(config: &Config) -> Result<Exit> {
     part("edges' port", quic_port(config, runs));
     let http = http.and_then(|address| address.probe(PROGRAM));
     part("http", http.map_err(Into::into));
+    let credentials = run::credentials(config);
+    let log = match &credentials {
+        Ok(credentials) => Place::of(config, credentials).and_then(|place| place.check()),
+        Err(_) => Ok("not looked at: a process on a cluster has its certificate's name".into()),
+    };
     part(
         "certificate",
-        run::credentials(config).map(|credentials| {
+        credentials.map(|credentials| {
             let facts = credentials.facts();
             format!("{}, until {}", facts.identity, facts.not_after)
         }),
@@ -143,7 +149,8 @@ fn check(config: &Config) -> Result<Exit> {
     for exposure in config.exposures() {
         say(&format!("LOOK  secrets: {exposure}"));
     }
-    part("log", writable(&config.path));
+    part("folder", writable(&config.path));
+    part("log", log);
     if config.has_lake() {
         part("lake", writable(&config.lake_path()));
     }

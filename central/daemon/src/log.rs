@@ -53,6 +53,18 @@ impl Place {
         }
     }
 
+    /// Whether the log could be opened, and where it is.
+    pub(crate) fn check(&self) -> Result<String> {
+        match self {
+            Self::Here => Ok("in this folder".into()),
+            Self::Cluster(options) => {
+                let count = KafkaLog::check(options)?;
+                let prefix = &options.topics.prefix;
+                Ok(format!("on the cluster, {count} topics {prefix}*"))
+            }
+        }
+    }
+
     /// `None`: this process is alone.
     pub(crate) fn lease(&self, role: &str, seats: Seats) -> Result<Option<Lease>> {
         match self {

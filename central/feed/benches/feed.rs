@@ -12,7 +12,7 @@
 mod common;
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -36,18 +36,37 @@ const BLOCKS: u64 = 300;
 const RESUMING_TOPICS: u32 = 3000;
 const SOON: Duration = Duration::from_secs(300);
 
+struct Services {
+    kafka: Kafka,
+    registry: Registry,
+    folder: PathBuf,
+}
+
+impl Services {
+    fn run(&self, name: &str, topics: u32, checkpoint_every: Duration) -> Run {
+        Run {
+            brokers: self.kafka.bootstrap(),
+            replication: self.kafka.bootstrap().split(',').count() as u16,
+            registry: self.registry.url(),
+            prefix: format!("{name}{topics}"),
+            topics,
+            checkpoint_every,
+        }
+    }
+}
+
 /// A run of the feed. What a child needs of it stands in its environment.
-struct Run<'a> {
-    brokers: &'a str,
+struct Run {
+    brokers: String,
     replication: u16,
-    registry: &'a str,
+    registry: String,
     /// Before the topics' names.
     prefix: String,
     topics: u32,
     checkpoint_every: Duration,
 }
 
-impl Run<'_> {
+impl Run {
     fn spec(&self) -> Spec {
         Spec {
             topics: self.topics,
@@ -57,8 +76,8 @@ impl Run<'_> {
     }
 
     fn options(&self, folder: &Path) -> Result<FeedOptions> {
-        let kafka = Connection::plaintext(self.brokers);
-        let mut options = FeedOptions::new(folder, kafka, self.registry);
+        let kafka = Connection::plaintext(&self.brokers);
+        let mut options = FeedOptions::new(folder, kafka, self.registry.as_str());
         options.topic_format = TopicFormat::new(&format!("{}.{{site}}.{{topic}}", self.prefix))?;
         options.topics.replication = self.replication;
         options.checkpoint_every = self.checkpoint_every;
@@ -110,27 +129,32 @@ fn main() -> Result<()> {
     let work = WorkDir::new("bench-feed")?;
     let mut rows = Vec::new();
     let mut costs = Vec::new();
-    let mut resumed = Json::Null;
-    for brokers in [1, 3] {
-        let folder = work.join(format!("brokers-{brokers}"));
+    let every = Duration::from_secs(1);
+    let services = |name: &str, brokers| -> Result<Services> {
+        let folder = work.join(name);
         let options = KafkaOptions {
             brokers,
             ..KafkaOptions::default()
         };
-        let kafka = Kafka::start(&folder.join("kafka"), options)?;
-        let registry = Registry::start(&folder.join("registry"), RegistryOptions::default())?;
-        let (bootstrap, url) = (kafka.bootstrap(), registry.url());
-        let run = |name: &str, topics, checkpoint_every| Run {
-            brokers: &bootstrap,
-            replication: brokers as u16,
-            registry: &url,
-            prefix: format!("{name}{topics}"),
-            topics,
-            checkpoint_every,
-        };
-        let every = Duration::from_secs(1);
+        Ok(Services {
+            kafka: Kafka::start(&folder.join("kafka"), options)?,
+            registry: Registry::start(&folder.join("registry"), RegistryOptions::default())?,
+            folder,
+        })
+    };
+    // With no other topics than its own.
+    let resumed = {
+        let services = services("resume", 1)?;
+        let run = services.run("resume", RESUMING_TOPICS, every);
+        resume(&run, &services.folder)?
+    };
+    println!("resumes: {resumed}");
+    for brokers in [1, 3] {
+        let services = services(&format!("brokers-{brokers}"), brokers)?;
+        let run = |name: &str, topics, every| services.run(name, topics, every);
+        let folder = &services.folder;
         for topics in [50, 500, 2000] {
-            let row = flat_out(&run("flat", topics, every), &folder)?;
+            let row = flat_out(&run("flat", topics, every), folder)?;
             println!("{brokers} brokers, {topics} topics: {row}");
             rows.push(json!({ "brokers": brokers, "topics": topics, "feed": row }));
         }
@@ -139,7 +163,7 @@ fn main() -> Result<()> {
             for round in 0..5 {
                 let of = |name: &str, every| -> Result<f64> {
                     let run = run(&format!("{name}{round}-"), 500, every);
-                    let row = flat_out(&run, &folder)?;
+                    let row = flat_out(&run, folder)?;
                     row["records_per_s"]
                         .as_f64()
                         .ok_or_else(|| "no rate".into())
@@ -151,8 +175,6 @@ fn main() -> Result<()> {
                 );
                 costs.push((with, without));
             }
-            resumed = resume(&run("resume", RESUMING_TOPICS, every), &folder)?;
-            println!("resumes: {resumed}");
         }
     }
     let mean = |of: fn(&(f64, f64)) -> f64| costs.iter().map(of).sum::<f64>() / costs.len() as f64;
@@ -172,7 +194,7 @@ fn main() -> Result<()> {
 }
 
 /// Topics are opened ahead of the clock.
-fn flat_out(run: &Run<'_>, work: &Path) -> Result<Json> {
+fn flat_out(run: &Run, work: &Path) -> Result<Json> {
     let spec = run.spec();
     let log = spec.declared();
     spec.append(&log, 1..=1);
@@ -198,7 +220,7 @@ fn flat_out(run: &Run<'_>, work: &Path) -> Result<Json> {
 }
 
 /// A process feeds, is killed in the middle, and begins again.
-fn resume(run: &Run<'_>, work: &Path) -> Result<Json> {
+fn resume(run: &Run, work: &Path) -> Result<Json> {
     let child = |through: u64| -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         let what = json!({
@@ -224,9 +246,9 @@ fn resume(run: &Run<'_>, work: &Path) -> Result<Json> {
 fn resumes(what: &Json) -> Result<()> {
     let text = |key: &str| what[key].as_str().unwrap_or_default();
     let run = Run {
-        brokers: text("brokers"),
+        brokers: text("brokers").to_owned(),
         replication: 1,
-        registry: text("registry"),
+        registry: text("registry").to_owned(),
         prefix: text("prefix").to_owned(),
         topics: what["topics"].as_u64().unwrap_or(1) as u32,
         checkpoint_every: Duration::from_secs(5),

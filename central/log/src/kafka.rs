@@ -137,6 +137,11 @@ struct Own {
 }
 
 impl KafkaLog {
+    /// Whether the topics that are there would do, and how many these are; makes none.
+    pub fn check(options: &KafkaOptions) -> Result<usize, LogError> {
+        Topics::connect(&common_config(options), &options.topics)?.look()
+    }
+
     /// Makes or checks `efd.meta`, and reads it to its end. The cluster must be there.
     pub fn open(options: &KafkaOptions) -> Result<Self, LogError> {
         let common = common_config(options);

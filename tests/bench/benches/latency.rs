@@ -34,6 +34,12 @@ struct Arguments {
     /// The log of blocks is on the cluster too.
     #[arg(long)]
     log_on_cluster: bool,
+    /// `KEY=VALUE` of the edge's configuration.
+    #[arg(long)]
+    edge: Vec<String>,
+    /// `KEY=VALUE` of the centre's.
+    #[arg(long)]
+    central: Vec<String>,
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -76,6 +82,8 @@ fn main() -> Result<()> {
         replication: 1,
         registry: registry.url(),
     });
+    options.edge_settings.clone_from(&arguments.edge);
+    options.central_settings.clone_from(&arguments.central);
     if arguments.log_on_cluster {
         options.log = Log::Kafka;
     }
@@ -94,6 +102,8 @@ fn main() -> Result<()> {
     let brokers = kafka.bootstrap();
     let within = Duration::from_secs(arguments.seconds.into());
     let mut latencies = namespace.on_thread(|| consume(&brokers, within))??;
+    println!("{} records met", latencies.len());
+    rig.sim()?.wait(Duration::from_secs(120))?;
     rig.drain(Duration::from_secs(120))?;
     rig.stop()?;
     let account = rig.account()?;
@@ -107,6 +117,7 @@ fn main() -> Result<()> {
         |of_thousand: usize| latencies[(latencies.len() - 1) * of_thousand / 1000] as f64 / 1e6;
     let result = json!({
         "asked_per_second": arguments.rate, "topics": arguments.topics,
+        "edge": arguments.edge, "central": arguments.central,
         "log": if arguments.log_on_cluster { "cluster" } else { "embedded" },
         "met": latencies.len(), "met_per_second": latencies.len() as f64 / within.as_secs_f64(),
         "p50_ms": quantile(500), "p90_ms": quantile(900), "p99_ms": quantile(990), "p999_ms": quantile(999),

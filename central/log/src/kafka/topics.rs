@@ -76,6 +76,15 @@ impl TopicSettings {
         format!("{}{role}", self.prefix)
     }
 
+    fn kind_of(&self, topic: &str) -> Option<Kind> {
+        let rest = topic.strip_prefix(&self.prefix)?;
+        match rest {
+            "meta" => Some(Kind::Meta),
+            "feed" | "lake" => Some(Kind::Role),
+            _ => rest.starts_with("log.").then_some(Kind::Blocks),
+        }
+    }
+
     fn settings(&self, kind: Kind) -> Settings {
         let mut settings = vec![
             ("min.insync.replicas", self.min_insync_replicas.to_string()),
@@ -183,6 +192,21 @@ impl Topics {
             admin: admin.map_err(storage("make an admin client"))?,
             settings: settings.clone(),
         })
+    }
+
+    /// Checks those of the log's topics that are there: how many.
+    pub(super) fn look(&self) -> Result<usize, LogError> {
+        let found = self.admin.inner().fetch_metadata(None, ANSWER_WITHIN);
+        let found = found.map_err(storage("list topics"))?;
+        let mut count = 0;
+        for topic in found.topics() {
+            let Some(kind) = self.settings.kind_of(topic.name()) else {
+                continue;
+            };
+            self.check(topic.name(), &self.settings.settings(kind))?;
+            count += 1;
+        }
+        Ok(count)
     }
 
     pub(super) fn names(&self) -> &TopicSettings {

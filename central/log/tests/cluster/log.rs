@@ -263,17 +263,21 @@ fn topics_that_exist_are_checked() {
     let kafka = &world.kafka;
     let mut made = options(kafka, "a");
     made.topics.retain = Duration::from_secs(3600);
+    assert_eq!(KafkaLog::check(&made).unwrap(), 0);
     let log = KafkaLog::open(&made).unwrap();
     declare(&log);
     append(&log, Class::Live, 1..=1);
     drop(log);
+    assert_eq!(KafkaLog::check(&made).unwrap(), 2);
     // Another retention is told and taken; fewer copies than configured are not.
     made.topics.retain = Duration::from_secs(60);
     let log = KafkaLog::open(&made).unwrap();
     append(&log, Class::Live, 2..=2);
     drop(log);
     made.topics.min_insync_replicas = 2;
+    let checked = KafkaLog::check(&made).unwrap_err().to_string();
     let refused = KafkaLog::open(&made).unwrap_err().to_string();
+    assert!(checked.contains("min.insync.replicas"), "{checked}");
     assert!(
         refused.contains("efd.meta has min.insync.replicas = 1"),
         "{refused}"
