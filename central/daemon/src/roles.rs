@@ -188,15 +188,8 @@ pub(crate) type FeedWorkers = Vec<FeedWorker>;
 
 impl FeedRole {
     pub(crate) fn shared(options: &FeedOptions, workers: u16, lease: Lease) -> Result<Self> {
-        let worker = |shard| {
-            let options = FeedOptions {
-                shard,
-                ..options.clone()
-            };
-            Ok((shard, Feed::standing_by(options)?))
-        };
         Ok(Self::Shared {
-            workers: Shard::all(workers)?.map(worker).collect::<Result<_>>()?,
+            workers: Feed::standing_by(options, Shard::all(workers)?)?,
             lease: Arc::new(lease),
         })
     }

@@ -349,6 +349,15 @@ impl Account {
         }
     }
 
+    /// The topic was read to its end, or may not be read.
+    pub(crate) fn handle_read_back(&mut self, output: OutputIx, end: Result<i64, String>) {
+        match end {
+            Ok(end) => self.set_end(output, end),
+            // What it has cannot be told from what it has not: it is owed everything from here on.
+            Err(reason) => self.output_mut(output).park(reason),
+        }
+    }
+
     /// What was read back says where the topic ends.
     pub(crate) fn set_end(&mut self, output: OutputIx, end: i64) {
         let expected = std::mem::replace(&mut self.output_mut(output).next_offset, end);

@@ -74,7 +74,8 @@ impl Feed {
     /// Takes the folder. Neither broker nor registry need be there yet.
     pub fn open(options: FeedOptions) -> Result<Self, FeedError> {
         let folder = Folder::open(&options.folder)?;
-        let mut feed = Self::new(options, Some(folder))?;
+        judge(&options)?;
+        let mut feed = Self::new(options, Some(folder));
         // Before the first session: until then the log must keep what the checkpoint does not have.
         if let Some(folder) = &mut feed.folder {
             load(&mut Store::Folder(folder), feed.options.shard, &feed.status)?;
@@ -82,25 +83,31 @@ impl Feed {
         Ok(feed)
     }
 
-    /// A feed that runs whenever this process has the seat, by [`Self::run_in`].
-    pub fn standing_by(options: FeedOptions) -> Result<Self, FeedError> {
-        let feed = Self::new(options, None)?;
-        feed.status
-            .update(|status| status.state = State::StandingBy);
-        Ok(feed)
+    /// A worker for each shard, which runs whenever this process has its seat, by [`Self::run_in`].
+    pub fn standing_by(
+        options: &FeedOptions,
+        shards: impl Iterator<Item = Shard>,
+    ) -> Result<Vec<(Shard, Self)>, FeedError> {
+        judge(options)?;
+        let worker = |shard| {
+            let options = FeedOptions {
+                shard,
+                ..options.clone()
+            };
+            let feed = Self::new(options, None);
+            feed.status
+                .update(|status| status.state = State::StandingBy);
+            (shard, feed)
+        };
+        Ok(shards.map(worker).collect())
     }
 
-    fn new(options: FeedOptions, folder: Option<Folder>) -> Result<Self, FeedError> {
-        options.check()?;
-        // They connect later; what they are told is judged at once.
-        HttpRegistry::new(&options)?;
-        KafkaBroker::connect(&options, Tenure::begin())
-            .map_err(|error| FeedError::Properties(error.to_string()))?;
-        Ok(Self {
+    fn new(options: FeedOptions, folder: Option<Folder>) -> Self {
+        Self {
             options,
             folder,
             status: StatusReader::default(),
-        })
+        }
     }
 
     /// A handle that stays good while the feed runs.
@@ -269,6 +276,15 @@ impl Feed {
         });
         result
     }
+}
+
+/// Broker and registry are connected later; what they are told is judged at once.
+fn judge(options: &FeedOptions) -> Result<(), FeedError> {
+    options.check()?;
+    HttpRegistry::new(options)?;
+    KafkaBroker::connect(options, Tenure::begin())
+        .map_err(|error| FeedError::Properties(error.to_string()))?;
+    Ok(())
 }
 
 /// The checkpoint. One that is damaged is told: then all topics are read back and what is there is not produced again,

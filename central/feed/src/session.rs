@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use efd_central_log::{BlockLog, Follower, LogError, Partition, Progress};
+use efd_central_log::{BlockLog, Follower, LogError, Progress};
 use efd_shared_model::{EpochId, Shard, StreamNumber};
 
 use crate::account::{Account, Counters, Purpose};
@@ -151,11 +151,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             }
         })?;
         for (&output, end) in of_span.iter().zip(ends) {
-            match end {
-                Ok(end) => account.set_end(output, end),
-                // What it has cannot be told from what it has not: it is owed everything from here on.
-                Err(reason) => account.output_mut(output).park(reason),
-            }
+            account.handle_read_back(output, end);
         }
         let save_at = now + settings.checkpoint_every;
         Ok(Self {
@@ -409,8 +405,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             .collect();
         let settled = self.account.settle(self.follower.progress());
         status.lag_blocks = 0;
-        let is_ours = |one: &Partition| one.shard().meets(self.settings.shard);
-        for partition in self.log.partitions()?.into_iter().filter(is_ours) {
+        for partition in self.follower.partitions()? {
             let (first, next) = self.log.bounds(&partition)?;
             let from = settled.next_place(&partition).max(first);
             status.lag_blocks += next.0.saturating_sub(from.0);

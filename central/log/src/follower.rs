@@ -153,7 +153,8 @@ impl<L: BlockLog + ?Sized> Follower<L> {
         Ok(())
     }
 
-    fn partitions(&self) -> Result<Vec<Partition>, LogError> {
+    /// Those that it reads.
+    pub fn partitions(&self) -> Result<Vec<Partition>, LogError> {
         let mut partitions = self.log.partitions()?;
         partitions.retain(|partition| partition.shard().meets(self.shard));
         Ok(partitions)

@@ -208,15 +208,7 @@ impl Committer {
             .collect();
         let mut blocks = Vec::new();
         for (&shard, builder) in builders {
-            let lane = Lane { kind, shard };
-            let number = self.next_number(lane);
-            let sealed = builder.seal(
-                self.epoch_lane(lane).block(number),
-                self.clock.state(),
-                Codec::Zstd,
-                self.options.compression,
-            );
-            blocks.extend(sealed);
+            blocks.extend(self.seal(Lane { kind, shard }, builder));
         }
         if blocks.is_empty() && states.is_empty() {
             return true;
@@ -289,6 +281,16 @@ impl Committer {
                 Some(stored)
             }
         }
+    }
+
+    /// The lane's next block; `None` where there is nothing in it.
+    fn seal(&self, lane: Lane, builder: &mut BlockBuilder) -> Option<SealedBlock> {
+        builder.seal(
+            self.epoch_lane(lane).block(self.next_number(lane)),
+            self.clock.state(),
+            Codec::Zstd,
+            self.options.compression,
+        )
     }
 
     fn next_number(&self, lane: Lane) -> BlockNumber {

@@ -6,7 +6,6 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
@@ -49,22 +48,9 @@ const WARM_UP: Duration = Duration::from_secs(15);
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .context("root")?;
-    let corpus =
-        std::env::var_os("EFD_CORPUS").map_or_else(|| root.join("../shared/corpus"), PathBuf::from);
-    let idl = if corpus.is_dir() {
-        corpus.join("sal-idl")
-    } else {
-        root.join("tests/sim/idl")
-    };
-    let programs = std::env::current_exe()?
-        .ancestors()
-        .nth(2)
-        .context("programs")?
-        .to_owned();
+    let idl = efd_tests_bench::idl();
+    let programs =
+        efd_tests_bench::programs().context("build the programs first: cargo build --release")?;
     let installer = Installer::new()?;
     installer.kafka()?;
     installer.registry()?;
@@ -125,7 +111,7 @@ fn main() -> Result<()> {
         "cores_of_this_machine": std::thread::available_parallelism()?.get(),
     });
     println!("{result:#}");
-    let out = root.join("target/bench");
+    let out = efd_tests_bench::root().join("target/bench");
     std::fs::create_dir_all(&out)?;
     std::fs::write(out.join("latency.json"), result.to_string())?;
     ensure!(

@@ -5,7 +5,6 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,26 +49,9 @@ fn main() -> Result<()> {
     if arguments.profile == "m1m3-alone" && arguments.components.is_empty() {
         arguments.components.push("MTM1M3".into());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .context("root")?;
-    let corpus =
-        std::env::var_os("EFD_CORPUS").map_or_else(|| root.join("../shared/corpus"), PathBuf::from);
-    let idl = if corpus.is_dir() {
-        corpus.join("sal-idl")
-    } else {
-        root.join("tests/sim/idl")
-    };
-    let programs = std::env::current_exe()?
-        .ancestors()
-        .nth(2)
-        .context("programs")?
-        .to_owned();
-    ensure!(
-        programs.join("efd-edge").exists(),
-        "build the programs first: cargo build --release"
-    );
+    let idl = efd_tests_bench::idl();
+    let programs =
+        efd_tests_bench::programs().context("build the programs first: cargo build --release")?;
     let folder = WorkDir::new("bench-load")?;
     let network = match Namespace::new() {
         Ok(namespace) => Network::Namespace(namespace),
@@ -128,7 +110,7 @@ fn main() -> Result<()> {
         "inspections": inspections, "questions": questions, "to_the_centre": latency, "processes": figures, "cores_of_this_machine": std::thread::available_parallelism()?.get(),
     });
     println!("{result:#}");
-    let out = root.join("target/bench");
+    let out = efd_tests_bench::root().join("target/bench");
     std::fs::create_dir_all(&out)?;
     std::fs::write(out.join("load.json"), result.to_string())?;
     ensure!(

@@ -49,6 +49,17 @@ fn feed(setup: &Setup, key: &str) -> serde_json::Value {
     status["feed"][key].clone()
 }
 
+/// In the public topics and in the lake, each sample once; and that is the end of it.
+fn all_is_there(mut setup: Setup, services: Services) {
+    let public = setup.check_values("kafka");
+    assert_eq!(public["lost"], 0, "{public}");
+    setup.rig.stop().unwrap();
+    let account = setup.law();
+    assert_eq!(account.lost, 0, "{}", account.summary());
+    setup.finish();
+    services.finish();
+}
+
 /// A registry that is away when every schema is new, then the whole cluster, under traffic all the time.
 #[test]
 fn outages_of_registry_and_cluster() {
@@ -78,13 +89,7 @@ fn outages_of_registry_and_cluster() {
     services.restart_kafka();
     setup.end_of_sim();
     setup.rig.drain(SETTLE).unwrap();
-    let public = setup.check_values("kafka");
-    assert_eq!(public["lost"], 0, "{public}");
-    setup.rig.stop().unwrap();
-    let account = setup.law();
-    assert_eq!(account.lost, 0, "{}", account.summary());
-    setup.finish();
-    services.finish();
+    all_is_there(setup, services);
 }
 
 /// An administrator deletes a topic, gives others more partitions, and lowers a limit for records: what concerns a topic
@@ -194,13 +199,7 @@ fn retention_passes_a_feed_that_stands() {
     });
     assert!(is_whole, "{:?}", setup.rig.central_status());
     setup.rig.drain(SETTLE).unwrap();
-    let public = setup.check_values("kafka");
-    assert_eq!(public["lost"], 0, "{public}");
-    setup.rig.stop().unwrap();
-    let account = setup.law();
-    assert_eq!(account.lost, 0, "{}", account.summary());
-    setup.finish();
-    services.finish();
+    all_is_there(setup, services);
 }
 
 /// The centre dies when blocks are durable that the edge has not been told of, and when records are in public topics that
@@ -233,17 +232,11 @@ fn deaths_between_two_steps() {
         }
         setup.end_of_sim();
         setup.rig.drain(SETTLE).unwrap();
-        let public = setup.check_values("kafka");
-        assert_eq!(public["lost"], 0, "{public}");
         let skipped = feed(&setup, "skipped");
         assert!(
             skipped.as_u64() > Some(0),
             "it was in the topics already: {skipped}"
         );
-        setup.rig.stop().unwrap();
-        let account = setup.law();
-        assert_eq!(account.lost, 0, "{}", account.summary());
-        setup.finish();
-        services.finish();
+        all_is_there(setup, services);
     }
 }

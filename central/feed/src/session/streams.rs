@@ -132,11 +132,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             }
         })?;
         for (&output, end) in of_span.iter().zip(ends) {
-            match end {
-                Ok(end) => self.account.set_end(output, end),
-                // What it has cannot be told from what it has not: it is owed everything from here on.
-                Err(reason) => self.account.output_mut(output).park(reason),
-            }
+            self.account.handle_read_back(output, end);
         }
         Ok(Ok(()))
     }

@@ -31,6 +31,13 @@ use crate::wire::SchemaId;
 
 const STREAMS: u32 = 5;
 const EPOCHS: u8 = 2;
+const STAMPS: RecordStamps = RecordStamps {
+    event_time: UtcNanos(1),
+    origin: EventTimeOrigin::Source,
+    implausible: false,
+    latin1: false,
+    instance: None,
+};
 
 /// Whatever fails: `SIM_SEED=<n>` replays one world.
 #[test]
@@ -426,14 +433,7 @@ impl World {
                 builder
                     .datum(stream)
                     .extend([if is_large { LARGE } else { 0 }, 1, 2]);
-                let stamps = RecordStamps {
-                    event_time: UtcNanos(1),
-                    origin: EventTimeOrigin::Source,
-                    implausible: false,
-                    latin1: false,
-                    instance: None,
-                };
-                builder.finish(stream, stamps);
+                builder.finish(stream, STAMPS);
                 if is_large {
                     large.push(index);
                 }

@@ -1,7 +1,6 @@
 //! Carries out what retention plans: a loss is committed before the data that it names are removed.
 
 use efd_shared_daemon::clock::utc_now;
-use efd_shared_model::block::Codec;
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
     BlockBuilder, BlockId, Lane, LaneKind, Loss, LossReason, RangeSet, SealedBlock, UtcNanos,
@@ -263,13 +262,7 @@ impl Committer {
         }
         let lane = Lane::new(LaneKind::Losses);
         let number = self.next_number(lane);
-        let sealed = builder.seal(
-            self.epoch_lane(lane).block(number),
-            self.clock.state(),
-            Codec::Zstd,
-            self.options.compression,
-        );
-        let blocks: Vec<SealedBlock> = sealed.into_iter().collect();
+        let blocks: Vec<SealedBlock> = self.seal(lane, &mut builder).into_iter().collect();
         self.store
             .append(&lane_name(LaneKind::Losses), &blocks, None, now)?;
         self.next.insert(lane, number.next());

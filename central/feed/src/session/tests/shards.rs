@@ -67,14 +67,7 @@ impl Lanes {
             let ours = (1..=TOPICS).filter(|number| shard.has(component_of(&topic(*number))));
             for stream in ours.map(StreamNumber) {
                 builder.datum(stream).push(0);
-                let stamps = RecordStamps {
-                    event_time: UtcNanos(1),
-                    origin: EventTimeOrigin::Source,
-                    implausible: false,
-                    latin1: false,
-                    instance: None,
-                };
-                builder.finish(stream, stamps);
+                builder.finish(stream, STAMPS);
                 count += 1;
             }
             let Some(block) = builder.seal(id, ClockState::default(), Codec::None, 1) else {
