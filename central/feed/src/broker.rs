@@ -110,8 +110,11 @@ pub(crate) trait Broker {
         met: &mut dyn FnMut(Met),
     ) -> Result<Vec<Result<i64, String>>, BrokerError>;
 
-    /// Queues a record; its [`Ack`] comes by [`Self::poll`], exactly one.
+    /// Queues a record; after [`Self::flush`] its [`Ack`] comes by [`Self::poll`], exactly one.
     fn send(&mut self, record: &Outgoing<'_>) -> Result<(), SendError>;
+
+    /// Sends what was queued.
+    fn flush(&mut self);
 
     /// Adds what was acknowledged to `acks`; waits up to `wait` for a first one.
     fn poll(&mut self, wait: Duration, acks: &mut Vec<Ack>) -> Result<(), BrokerError>;

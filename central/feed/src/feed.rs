@@ -227,6 +227,10 @@ impl Feed {
             match ended? {
                 Step::Busy => wait = Duration::ZERO,
                 Step::Waiting => wait = ACK_WAIT,
+                Step::Sent => {
+                    wait = Duration::ZERO;
+                    generation = log.wait(generation, ACK_WAIT);
+                }
                 Step::Idle => {
                     wait = Duration::ZERO;
                     generation = log.wait(generation, LOOK_EVERY);

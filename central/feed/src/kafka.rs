@@ -4,26 +4,27 @@ mod acks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use efd_central_kafka::{Quiet, block_on, reason};
 use efd_central_log::Tenure;
+use efd_central_producer::{Fatal, Limits, Producer, Record, TopicIx};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::broker::{Ack, Broker, BrokerError, Ensured, Met, Outgoing, SendError, Span};
+use crate::broker::{
+    Ack, Broker, BrokerError, Ensured, Met, Outgoing, OutputIx, Refusal, SendError, Span,
+};
 use crate::options::{FeedOptions, RECORD_BYTES_MAX, TopicSettings};
 use crate::probe::Cluster;
 use crate::wire::{self, HEADER_CLASS, HEADER_ID, HEADER_TIME};
 
-use acks::{Acks, Judged, judge, pack};
+use acks::{ack_of, pack};
 
 /// Our topics have one partition: order is by topic.
 const PARTITION: i32 = 0;
@@ -36,17 +37,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Rounds of [`FeedOptions::settle`] before ends that keep moving are taken to be another's work.
 const SETTLE_ROUNDS_MAX: u32 = 20;
 
-const OURS_UNLESS_GIVEN: [(&str, &str); 4] = [
-    // Below the broker's own default limit for a batch.
-    ("batch.size", "1000000"),
-    ("linger.ms", "5"),
-    ("compression.type", "lz4"),
-    ("reconnect.backoff.max.ms", "2000"),
-];
-
-/// One connection: producer, consumer for reading back, administration.
+/// A producer, a consumer for reading back, administration.
 pub(crate) struct KafkaBroker {
-    producer: Arc<ThreadedProducer<Acks>>,
+    producer: Producer,
+    /// The producer's number of each output.
+    numbers: Vec<Option<TopicIx>>,
+    acks: Vec<efd_central_producer::Ack>,
     tenure: Tenure,
     /// For reading back.
     consumer: BaseConsumer<Quiet>,
@@ -54,7 +50,6 @@ pub(crate) struct KafkaBroker {
     admin: AdminClient<Quiet>,
     topics: TopicSettings,
     settle: Option<Duration>,
-    frame: Vec<u8>,
 }
 
 impl fmt::Debug for KafkaBroker {
@@ -70,42 +65,20 @@ fn unavailable(action: &'static str) -> impl Fn(KafkaError) -> BrokerError {
 impl KafkaBroker {
     /// Sends nothing after the end of the tenure.
     pub(crate) fn connect(options: &FeedOptions, tenure: Tenure) -> Result<Self, BrokerError> {
-        // What is said of producers only, a consumer ignores, and the other way round.
+        let limits = Limits {
+            records: options.in_flight_records_max as usize,
+            bytes: options.in_flight_bytes_max,
+            record_bytes: RECORD_BYTES_MAX,
+            ..Limits::default()
+        };
+        let producer = Producer::start(&options.kafka, limits)
+            .map_err(|error| BrokerError::Unavailable(error.to_string()))?;
+        let closer = producer.closer();
+        tenure.at_end(move || closer.purge());
+
         let mut common = options.kafka.config("efd-feed");
         // A consumer must have one; no group is ever joined, nothing is ever committed.
         common.set("group.id", "efd-feed-read-back");
-
-        let mut config = common.clone();
-        config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            // Never given up by time: a record that timed out may be in the topic.
-            .set("message.timeout.ms", "0")
-            .set("message.max.bytes", RECORD_BYTES_MAX.to_string())
-            .set(
-                "queue.buffering.max.messages",
-                options.in_flight_records_max.to_string(),
-            )
-            .set(
-                "queue.buffering.max.kbytes",
-                (options.in_flight_bytes_max >> 10).max(1).to_string(),
-            );
-        for (name, value) in OURS_UNLESS_GIVEN {
-            if config.get(name).is_none() {
-                config.set(name, value);
-            }
-        }
-        let producer: ThreadedProducer<Acks> = config
-            .create_with_context(Acks::default())
-            .map_err(unavailable("make producer"))?;
-        let producer = Arc::new(producer);
-        let recalled = Arc::downgrade(&producer);
-        tenure.at_end(move || {
-            if let Some(producer) = recalled.upgrade() {
-                producer.purge(PurgeConfig::default().queue().inflight());
-            }
-        });
-
         let mut config = common.clone();
         config
             .set("enable.auto.commit", "false")
@@ -121,23 +94,23 @@ impl KafkaBroker {
             .map_err(unavailable("make admin client"))?;
         Ok(Self {
             producer,
+            numbers: Vec::new(),
+            acks: Vec::new(),
             tenure,
             consumer,
             consumer_config: config,
             admin,
             topics: options.topics.clone(),
             settle: Some(options.settle),
-            frame: Vec::new(),
         })
     }
 
     /// Who is there.
     pub(crate) fn cluster(&self, within: Duration) -> Result<Cluster, BrokerError> {
-        let metadata = self.producer.client().fetch_metadata(None, within);
+        let metadata = self.consumer.fetch_metadata(None, within);
         let metadata = metadata.map_err(|error| {
             // librdkafka's own error says only that there was no answer.
-            let trouble = self.producer.context().trouble();
-            BrokerError::Unavailable(trouble.unwrap_or_else(|| error.to_string()))
+            BrokerError::Unavailable(self.producer.trouble().unwrap_or_else(|| error.to_string()))
         })?;
         let brokers = metadata.brokers().iter();
         Ok(Cluster {
@@ -148,9 +121,9 @@ impl KafkaBroker {
         })
     }
 
-    /// Topics that the cluster has. Fills the producer's cache too.
+    /// Topics that the cluster has.
     fn existing(&self) -> Result<BTreeSet<String>, BrokerError> {
-        let metadata = self.producer.client().fetch_metadata(None, ANSWER_WITHIN);
+        let metadata = self.consumer.fetch_metadata(None, ANSWER_WITHIN);
         let metadata = metadata.map_err(unavailable("list topics"))?;
         let has_partition =
             |topic: &&rdkafka::metadata::MetadataTopic| !topic.partitions().is_empty();
@@ -160,6 +133,14 @@ impl KafkaBroker {
             .filter(has_partition)
             .map(|topic| topic.name().to_owned())
             .collect())
+    }
+
+    fn number(&mut self, output: OutputIx, topic: &str) -> TopicIx {
+        let at = output.0 as usize;
+        if self.numbers.len() <= at {
+            self.numbers.resize(at + 1, None);
+        }
+        *self.numbers[at].get_or_insert_with(|| self.producer.topic(topic))
     }
 
     fn create(&self, topics: &[&str]) -> Result<BTreeMap<String, Ensured>, BrokerError> {
@@ -502,48 +483,54 @@ impl Broker for KafkaBroker {
             datum,
             token,
         } = record;
-        wire::frame(schema, datum, &mut self.frame);
+        let topic = self.number(output, topic);
+        let frame = wire::frame(schema);
         let (id, time) = (wire::encode_id(id), wire::encode_time(event_time));
-        let headers = OwnedHeaders::new_with_capacity(3)
-            .insert(header(HEADER_ID, &id))
-            .insert(header(HEADER_TIME, &time))
-            .insert(header(HEADER_CLASS, wire::class_text(class).as_bytes()));
         let key = instance.map(|instance| instance.to_string());
-        let message = BaseRecord::<str, [u8], usize>::with_opaque_to(topic, pack(output, token))
-            .partition(PARTITION)
-            .payload(&self.frame)
-            .headers(headers);
-        let message = match &key {
-            Some(key) => message.key(key.as_str()),
-            None => message,
+        let headers = [
+            (HEADER_ID, id.as_slice()),
+            (HEADER_TIME, time.as_slice()),
+            (HEADER_CLASS, wire::class_text(class).as_bytes()),
+        ];
+        let record = Record {
+            key: key.as_deref().map(str::as_bytes),
+            value: [&frame, datum],
+            headers: &headers,
         };
-        let sent = self.tenure.while_it_lasts(|| self.producer.send(message));
-        let Some(sent) = sent else {
-            let reason = "another process may have taken over".to_owned();
-            return Err(SendError::Failed(BrokerError::Fatal(reason)));
-        };
-        sent.map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => SendError::Full,
-            _ => match judge(&error) {
-                Judged::Refused(refusal) => SendError::Refused(refusal),
-                Judged::Unknown(reason) => SendError::Failed(BrokerError::Fatal(reason)),
-            },
-        })
+        let sent = self
+            .tenure
+            .while_it_lasts(|| self.producer.send(topic, &record, pack(output, token)));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(efd_central_producer::SendError::Full)) => Err(SendError::Full),
+            Some(Err(error @ efd_central_producer::SendError::TooLarge { .. })) => {
+                Err(SendError::Refused(Refusal::Record(error.to_string())))
+            }
+            Some(Err(error @ efd_central_producer::SendError::Closed)) => {
+                // What was fatal comes with the next poll.
+                Err(SendError::Failed(BrokerError::Fatal(error.to_string())))
+            }
+            None => {
+                let reason = "another process may have taken over".to_owned();
+                Err(SendError::Failed(BrokerError::Fatal(reason)))
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        self.producer.flush();
     }
 
     fn poll(&mut self, wait: Duration, acks: &mut Vec<Ack>) -> Result<(), BrokerError> {
-        self.producer.context().take(wait, acks)
+        self.producer
+            .poll(wait, &mut self.acks)
+            .map_err(|Fatal(reason)| BrokerError::Fatal(reason))?;
+        acks.extend(self.acks.drain(..).map(ack_of));
+        Ok(())
     }
 
     fn trouble(&self) -> Option<String> {
-        self.producer.context().trouble()
-    }
-}
-
-fn header<'a>(key: &'a str, value: &'a [u8]) -> Header<'a, &'a [u8]> {
-    Header {
-        key,
-        value: Some(value),
+        self.producer.trouble()
     }
 }
 

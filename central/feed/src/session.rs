@@ -60,6 +60,8 @@ pub(crate) enum Step {
     Busy,
     /// Nothing can be sent before an acknowledgement comes or a wait is over.
     Waiting,
+    /// Everything in the log has been sent, not all of it acknowledged.
+    Sent,
     /// Everything in the log has been acknowledged.
     Idle,
 }
@@ -187,6 +189,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         self.take_acks(wait)?;
         self.advance_retries(now, hands)?;
         let step = self.deliver(now, hands)?;
+        self.broker.flush();
         if self.save_at <= now {
             self.save_at = now + self.settings.checkpoint_every;
             // A failure is counted and tried again: what is read back after a crash only grows.
@@ -194,7 +197,9 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         }
         Ok(match step {
             Step::Idle => self.retries.step(),
-            Step::Busy | Step::Waiting => step,
+            // What is retried goes on with its acknowledgements.
+            Step::Sent if self.retries.step() != Step::Idle => Step::Waiting,
+            Step::Busy | Step::Waiting | Step::Sent => step,
         })
     }
 
@@ -206,6 +211,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         {
             self.job = Some(job);
         }
+        self.broker.flush();
         let in_flight = self.account.records_in_flight() > 0
             || self.job.as_ref().is_some_and(|job| job.is_routed);
         Ok(if in_flight { Step::Waiting } else { Step::Idle })
@@ -237,8 +243,9 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
             }) else {
                 self.blocked = None;
                 return Ok(match self.account.blocks_in_flight() {
-                    0 if !self.account.is_full() => Step::Idle,
-                    _ => Step::Waiting,
+                    _ if !self.has_room() => Step::Waiting,
+                    0 => Step::Idle,
+                    _ => Step::Sent,
                 });
             };
             if !job.is_routed {
@@ -268,10 +275,13 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
         Ok(Step::Busy)
     }
 
+    fn has_room(&self) -> bool {
+        self.account.blocks_in_flight() < self.settings.in_flight_blocks_max
+            && !self.account.is_full()
+    }
+
     fn next_job(&mut self) -> Result<Option<Job>, SessionError> {
-        if self.settings.in_flight_blocks_max <= self.account.blocks_in_flight()
-            || self.account.is_full()
-        {
+        if !self.has_room() {
             return Ok(None);
         }
         while let Some(delivery) = self.follower.poll()? {

@@ -27,12 +27,12 @@ pub const ID_BYTES: usize = 47;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SchemaId(pub u32);
 
-/// Confluent's wire format: 0, the schema's id, the datum. Replaces what `out` holds.
-pub fn frame(schema: SchemaId, datum: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    out.push(0);
-    out.extend_from_slice(&schema.0.to_be_bytes());
-    out.extend_from_slice(datum);
+pub const FRAME_BYTES: usize = 5;
+
+/// What stands before the datum in Confluent's wire format: 0 and the schema's id.
+pub fn frame(schema: SchemaId) -> [u8; FRAME_BYTES] {
+    let [a, b, c, d] = schema.0.to_be_bytes();
+    [0, a, b, c, d]
 }
 
 pub fn encode_id(id: RecordId) -> [u8; ID_BYTES] {
@@ -114,8 +114,6 @@ mod tests {
 
     #[test]
     fn framing() {
-        let mut out = vec![9; 3];
-        frame(SchemaId(0x0102_0304), &[7, 8], &mut out);
-        assert_eq!(out, [0, 1, 2, 3, 4, 7, 8]);
+        assert_eq!(frame(SchemaId(0x0102_0304)), [0, 1, 2, 3, 4]);
     }
 }

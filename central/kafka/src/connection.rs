@@ -14,7 +14,7 @@ pub struct Connection {
     /// `None`: in plaintext.
     pub tls: Option<Tls>,
     pub login: Option<Login>,
-    /// Handed to librdkafka as they are: linger, compression, buffers.
+    /// Handed to librdkafka as they are, where it is used.
     pub properties: Properties,
 }
 

@@ -87,7 +87,7 @@ fn main() -> Result<()> {
     std::thread::sleep(WARM_UP);
     let brokers = kafka.bootstrap();
     let within = Duration::from_secs(arguments.seconds.into());
-    let mut latencies = namespace.on_thread(|| consume(&brokers, within))??;
+    let (mut latencies, mut to_broker) = namespace.on_thread(|| consume(&brokers, within))??;
     println!("{} records met", latencies.len());
     rig.sim()?.wait(Duration::from_secs(120))?;
     rig.drain(Duration::from_secs(120))?;
@@ -99,15 +99,19 @@ fn main() -> Result<()> {
         latencies.len()
     );
     latencies.sort_unstable();
-    let quantile =
-        |of_thousand: usize| latencies[(latencies.len() - 1) * of_thousand / 1000] as f64 / 1e6;
+    to_broker.sort_unstable();
+    let of = |sorted: &[i64], of_thousand: usize| {
+        sorted[(sorted.len() - 1) * of_thousand / 1000] as f64 / 1e6
+    };
+    let quantile = |of_thousand| of(&latencies, of_thousand);
     let result = json!({
         "asked_per_second": arguments.rate, "topics": arguments.topics,
         "edge": arguments.edge, "central": arguments.central,
         "log": if arguments.log_on_cluster { "cluster" } else { "embedded" },
         "met": latencies.len(), "met_per_second": latencies.len() as f64 / within.as_secs_f64(),
         "p50_ms": quantile(500), "p90_ms": quantile(900), "p99_ms": quantile(990), "p999_ms": quantile(999),
-        "max_ms": quantile(1000), "published": account.published, "lost": account.lost,
+        "max_ms": quantile(1000), "to_broker_p50_ms": of(&to_broker, 500), "to_broker_p99_ms": of(&to_broker, 990),
+        "published": account.published, "lost": account.lost,
         "cores_of_this_machine": std::thread::available_parallelism()?.get(),
     });
     println!("{result:#}");
@@ -124,8 +128,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Nanoseconds from event time to arrival of everything that comes within that time.
-fn consume(brokers: &str, within: Duration) -> Result<Vec<i64>> {
+/// Nanoseconds from event time to arrival of everything that comes within that time, and to the broker's own stamp, which
+/// has whole milliseconds.
+fn consume(brokers: &str, within: Duration) -> Result<(Vec<i64>, Vec<i64>)> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "latency")
@@ -139,7 +144,7 @@ fn consume(brokers: &str, within: Duration) -> Result<Vec<i64>> {
         list.add_partition_offset(topic, 0, Offset::End)?;
     }
     consumer.assign(&list)?;
-    let mut latencies = Vec::new();
+    let (mut latencies, mut to_broker) = (Vec::new(), Vec::new());
     let end = Instant::now() + within;
     while Instant::now() < end {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else {
@@ -152,7 +157,10 @@ fn consume(brokers: &str, within: Duration) -> Result<Vec<i64>> {
         let time = header
             .and_then(|header| header.value)
             .context("no efd.time")?;
-        latencies.push(now.as_nanos() as i64 - i64::from_be_bytes(time.try_into()?));
+        let time = i64::from_be_bytes(time.try_into()?);
+        latencies.push(now.as_nanos() as i64 - time);
+        let appended = message.timestamp().to_millis().context("no append time")?;
+        to_broker.push(appended * 1_000_000 - time);
     }
-    Ok(latencies)
+    Ok((latencies, to_broker))
 }

@@ -31,7 +31,7 @@ const SHELLS: [&str; 12] = [
     "eclipse-cyclonedds-sys",
 ];
 /// Dependencies that one crate on each side may name, and which.
-const OWNED: [(&str, &[&str]); 4] = [
+const OWNED: [(&str, &[&str]); 5] = [
     ("eclipse-cyclonedds-sys", &["edge/dds"]),
     ("quinn", &["edge/ship", "central/daemon"]),
     (
@@ -39,6 +39,7 @@ const OWNED: [(&str, &[&str]); 4] = [
         &["shared/arrow", "edge/inspect", "central/lake", "tests/sim"],
     ),
     ("rdkafka", &["central/kafka", "central/log", "central/feed"]),
+    ("kafka-protocol", &["central/producer"]),
 ];
 /// In the order of the data: a crate depends on those before it only.
 const LAYERS: [&[&str]; 12] = [
@@ -62,7 +63,7 @@ const LAYERS: [&[&str]; 12] = [
     &["edge/query"],
     &["edge/agent", "edge/inspect"],
     &["central/kafka"],
-    &["central/log"],
+    &["central/producer", "central/log"],
     &["central/feed", "central/lake"],
     &["central/daemon"],
     &[

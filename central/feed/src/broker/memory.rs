@@ -170,6 +170,8 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
+    fn flush(&mut self) {}
+
     fn poll(&mut self, _wait: Duration, acks: &mut Vec<Ack>) -> Result<(), BrokerError> {
         let (is_down, fatal_percent) = {
             let cluster = self.cluster.borrow();

@@ -5,6 +5,7 @@ use efd_shared_model::{Block, EpochId, RecordId, StreamNumber};
 
 use crate::account::{Purpose, SlotIx};
 use crate::broker::{Broker, Outgoing, Refusal, SendError, Token};
+use crate::wire::FRAME_BYTES;
 
 use super::{Destination, Session, SessionError};
 
@@ -29,9 +30,6 @@ pub(super) enum Pushed {
     /// Acknowledgements must come first.
     Later,
 }
-
-/// Of Confluent's framing.
-const FRAME_BYTES: u64 = 5;
 
 impl Job {
     pub(super) fn new(slot: SlotIx, block: Block, class: Class, purpose: Purpose) -> Self {
@@ -105,7 +103,7 @@ impl<L: BlockLog + ?Sized, B: Broker> Session<L, B> {
                     match self.broker.send(&outgoing) {
                         Ok(()) => {
                             self.account.sent(job.slot, output);
-                            self.bytes += FRAME_BYTES + record.datum.len() as u64;
+                            self.bytes += (FRAME_BYTES + record.datum.len()) as u64;
                         }
                         Err(SendError::Full) => return Ok(Pushed::Later),
                         Err(SendError::Refused(refusal)) => {

@@ -127,6 +127,16 @@ pub(crate) struct Read {
     pub(crate) is_log_append_time: bool,
 }
 
+/// A leader may just be changing.
+fn bounds(consumer: &BaseConsumer, topic: &str) -> (i64, i64) {
+    let mut bounds = None;
+    wait_until(SOON, || {
+        bounds = Some(consumer.fetch_watermarks(topic, 0, SOON));
+        matches!(bounds, Some(Ok(_)))
+    });
+    bounds.unwrap().unwrap()
+}
+
 /// Every record of every topic whose name begins with `prefix`, in order within its topic.
 pub(crate) fn read_all(services: &Services, prefix: &str) -> Vec<Read> {
     let consumer: BaseConsumer = ClientConfig::new()
@@ -145,7 +155,7 @@ pub(crate) fn read_all(services: &Services, prefix: &str) -> Vec<Read> {
     let mut list = TopicPartitionList::new();
     let mut ends = BTreeMap::new();
     for topic in topics {
-        let (low, high) = consumer.fetch_watermarks(topic, 0, SOON).unwrap();
+        let (low, high) = bounds(&consumer, topic);
         if low < high {
             list.add_partition_offset(topic, 0, Offset::Offset(low))
                 .unwrap();

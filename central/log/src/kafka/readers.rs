@@ -331,6 +331,8 @@ pub(super) fn bounds(
             // A topic that was just made, or whose leader was just chosen.
             Err(error) if is_passing(&error) && now() < give_up_at => {
                 std::thread::sleep(AGAIN_AFTER);
+                // Or librdkafka goes on to answer from what it remembers.
+                let _asked_anew = consumer.fetch_metadata(Some(topic), ANSWER_WITHIN);
             }
             Err(error) => {
                 return Err(LogError::Storage {

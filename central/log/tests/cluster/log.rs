@@ -1,13 +1,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use efd_central_kafka::block_on;
 use efd_central_log::{
     BlockLog, Class, Follower, Generation, KafkaLog, LogError, Lost, Place, Progress, Reached,
     Reading,
 };
 use efd_shared_model::{RangeSet, Shard, StreamNumber};
 use efd_tests_testkit::wait_until;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
 
 use crate::kit::{LANE, block, epoch, open, options, partition, schema, stream, world};
 
@@ -311,4 +316,35 @@ fn a_cluster_that_is_gone_is_waited_for() {
     }));
     let taken = take(&log, &mut progress);
     assert_eq!(taken, [2], "once, though it may stand twice");
+}
+
+/// librdkafka remembers for long that a topic was not there when it was first asked for.
+#[test]
+fn a_topic_that_comes_late_is_found() {
+    let Some(world) = world("log-late-topic", &[]) else {
+        return;
+    };
+    let kafka = &world.kafka;
+    let log = open(kafka, "a");
+    declare(&log);
+    append(&log, Class::Live, 1..=1);
+    drop(log);
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", kafka.bootstrap())
+        .create()
+        .unwrap();
+    let topic = "efd.log.summit.0.live";
+    let options = AdminOptions::new().operation_timeout(Some(SOON));
+    let deleted = block_on(admin.delete_topics(&[topic], &options)).unwrap();
+    assert_eq!(deleted, [Ok(topic.to_owned())]);
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+    let log = thread::scope(|scope| {
+        let opening = scope.spawn(|| open(kafka, "b"));
+        thread::sleep(Duration::from_secs(3));
+        let made = block_on(admin.create_topics([&new], &options)).unwrap();
+        assert_eq!(made, [Ok(topic.to_owned())]);
+        opening.join().unwrap()
+    });
+    let found = log.bounds(&partition(Class::Live)).unwrap();
+    assert_eq!(found, (Place::FIRST, Place::FIRST));
 }
