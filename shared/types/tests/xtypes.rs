@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use efd_shared_types::idl;
 use efd_shared_types::model::{Definition, Types};
-use efd_shared_types::xtypes::{self, XtypesError};
+use efd_shared_types::xtypes;
 use proptest::prelude::*;
 
 struct Golden {
@@ -158,7 +158,7 @@ fn cut_short_is_an_error() {
             ..
         } = &golden;
         for end in 0..information.len() {
-            let _: Result<_, XtypesError> = xtypes::type_id(&information[..end]);
+            assert!(xtypes::type_id(&information[..end]).is_err());
             survives(&information[..end], mapping);
         }
         for end in 0..mapping.len() {

@@ -425,7 +425,7 @@ impl LabelRange {
     /// an unsigned discriminator is the large number of the same bits.
     fn label(self, label: i32) -> Option<i64> {
         let mut value = i128::from(label);
-        if value < 0 && self.min == 0 {
+        if value < 0 && self.min == 0 && self.max > 1 {
             let values = self.max.min(u32::MAX.into()) + 1;
             value += values;
             if value < values / 2 {
