@@ -17,6 +17,7 @@
 //! - The same type as IDL gives the same definitions, comments aside: a TypeObject carries units
 //!   (`@unit`) but neither the descriptions of members nor constants.
 //!
+//! Literals and flags are in the order of their numbers, as a TypeObject has them (§ 7.3.4.5).
 //! `@external` and `@must_understand` do not change what is in a sample, and are dropped. A key is
 //! what has `@key`, as in IDL: a path that ends at a struct stands for the keys of that struct, or
 //! for all of it where it has none (§ 7.2.2.4.4.4.8).
@@ -53,7 +54,7 @@ pub const MEMBERS_TOTAL_MAX: usize = 131_072;
 /// Sequences of sequences of …
 pub const TYPE_DEPTH_MAX: usize = 32;
 
-/// Bytes of the name of a type or a member (§ 7.3.4.3, `TYPE_NAME_MAX_LENGTH`).
+/// Bytes of the name of a type or a member (Annex B, `TYPE_NAME_MAX_LENGTH`).
 pub const NAME_BYTES_MAX: usize = 256;
 
 /// Bytes of a unit or a description.

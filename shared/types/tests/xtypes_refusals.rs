@@ -337,6 +337,13 @@ fn a_component_may_refer_to_itself_by_zeros() {
         panic!("a sequence");
     };
     assert_eq!(**element, Type::Named("m::Tree".into()));
+    // A component as a whole is its only type.
+    let tree = structure("m::Tree", &[("children", sequence(component([7; 14], 1)))]);
+    let whole = information(&component([7; 14], 0));
+    let announced =
+        xtypes::parse(&whole, &self::mapping(&[(component([7; 14], 1), tree)])).unwrap();
+    assert_eq!(announced.root.as_str(), "m::Tree");
+    assert_eq!(announced.types.iter().count(), 1);
     let id = xtypes::type_id(&information(&component([7; 14], 1))).unwrap();
     assert_eq!(id.to_string(), "0707070707070707070707070707-1-of-1");
 }
@@ -526,6 +533,7 @@ fn any_structure(
     base: Option<Ty>,
     members: &[(&str, Ty, u16)],
 ) -> Body {
+    let base = base.unwrap_or_else(|| primitive(0));
     let (name, comment) = (name.to_owned(), comment.map(str::to_owned));
     let members: Vec<(String, Ty, u16)> = members
         .iter()
@@ -535,7 +543,7 @@ fn any_structure(
         bytes.0.push(0x51);
         bytes.u16(flags);
         bytes.delimited(|bytes| {
-            bytes.ty(base.as_ref().unwrap_or(&primitive(0)));
+            bytes.ty(&base);
             bytes.detail(&name, comment.as_deref());
         });
         bytes.delimited(|bytes| {

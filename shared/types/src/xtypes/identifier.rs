@@ -10,7 +10,7 @@ use crate::model::Primitive;
 /// Dimensions of one array, as in IDL.
 const DIMENSIONS_MAX: usize = 32;
 
-/// The number of a kind as § 7.3.4.3 has it.
+/// Numbers of kinds (Annex B).
 mod kind {
     pub(super) const STRING8_SMALL: u8 = 0x70;
     pub(super) const STRING8_LARGE: u8 = 0x71;
@@ -40,7 +40,7 @@ pub struct TypeId {
 pub struct Component {
     /// How many they are.
     pub length: i32,
-    /// From 1.
+    /// From 1; 0 stands for all of them, which is clear where there is one.
     pub index: i32,
 }
 
@@ -171,7 +171,7 @@ pub(super) fn dimensions(cursor: &mut Cursor<'_>, small: bool) -> Result<Vec<u32
     Ok(dimensions)
 }
 
-/// No bound is written as 0 (§ 7.3.4.3, `INVALID_LBOUND`); the largest number, which some writers
+/// No bound is written as 0 (Annex B, `INVALID_LBOUND`); the largest number, which some writers
 /// give for a map, is none either.
 pub(super) fn bound(value: u32) -> Option<u32> {
     Some(value).filter(|&value| value != 0 && value != u32::MAX)

@@ -48,8 +48,15 @@ impl<'a> Index<'a> {
         Ok(Self { objects })
     }
 
-    /// The CompleteTypeObject of `id`.
+    /// The CompleteTypeObject of `id`. A TypeInformation may name a component as a whole
+    /// (§ 7.6.3.2.1); of several types it does not tell which is meant.
     pub(super) fn object(&self, id: TypeId) -> Option<Cursor<'a>> {
+        let mut id = id;
+        if let Some(component) = &mut id.component
+            && component.length == 1
+        {
+            component.index = 1;
+        }
         self.objects.get(&id).copied()
     }
 }

@@ -1,4 +1,4 @@
-//! CompleteTypeObjects: what a type is, with its names (§ 7.3.4.5).
+//! CompleteTypeObjects: what a type is, with its names (§ 7.3.4.5, Annex B).
 //!
 //! Which structures have a length before them is as the specification annotates them: those of
 //! members, headers and elements do, as do arrays, bitmasks and TypeObjects; structs, unions,
@@ -18,7 +18,7 @@ const IS_OPTIONAL: u16 = 1 << 3;
 const IS_KEY: u16 = 1 << 5;
 const IS_DEFAULT: u16 = 1 << 6;
 
-/// Kinds of TypeObjects (§ 7.3.4.3).
+/// Numbers of kinds (Annex B).
 mod kind {
     pub(super) const ALIAS: u8 = 0x30;
     pub(super) const ENUM: u8 = 0x40;
