@@ -17,6 +17,7 @@ mod model;
 mod parcel;
 mod text;
 mod transcode;
+mod xtypes;
 
 #[global_allocator]
 static COUNTING: CountingAllocator = CountingAllocator;
