@@ -1,6 +1,8 @@
 //! The thread that joins the bus: finds writers, gives each topic a reader and each writer a binding, watches IDL folders,
 //! and makes everything anew after a pause of our own.
 
+mod announced;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -14,11 +16,14 @@ use efd_edge_dds::{
 use efd_shared_daemon::clock::monotonic_now;
 use efd_shared_daemon::http::Readiness;
 use efd_shared_daemon::shutdown::Stop;
+use efd_shared_types::xtypes::{Announced, TypeId};
 
 use crate::binding::{Binding, TopicPlan};
 use crate::idl::IdlFolders;
 use crate::meters::Meters;
 use crate::partitions::Patterns;
+
+use announced::{Answer, Asker};
 
 /// What the intake must know, in order.
 #[derive(Debug)]
@@ -38,11 +43,14 @@ pub enum BusNotice {
     },
 }
 
-/// One reader serves all writers of a topic that offer the same.
+/// One reader serves all writers of a topic that offer the same. Readers of one topic may get each other's samples; the
+/// intake takes each from its writer's reader alone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ReaderKey {
     topic: String,
     type_name: String,
+    /// As it was known when the reader was made: two types may have their keys in different places.
+    announced: Option<TypeId>,
     keyed: bool,
     reliable: bool,
     keeps_history: bool,
@@ -53,7 +61,20 @@ struct ReaderKey {
 struct ServedWriter {
     info: WriterInfo,
     key: ReaderKey,
+    announced: Option<Arc<Announced>>,
+    is_typed: bool,
 }
+
+/// A writer whose type is being asked for.
+#[derive(Debug)]
+struct AwaitedWriter {
+    info: WriterInfo,
+    /// Monotonic, ns: then it is served without it.
+    until: i64,
+}
+
+/// By the name of the type, and which it is where the writer announces it.
+type PlanKey = (String, Option<TypeId>);
 
 #[derive(Debug)]
 pub struct Bus {
@@ -67,7 +88,7 @@ pub struct Bus {
     pub meters: Arc<Meters>,
     pub readiness: Readiness,
     pub stop: Stop,
-    plans: BTreeMap<String, Arc<TopicPlan>>,
+    plans: BTreeMap<PlanKey, Arc<TopicPlan>>,
     /// Of readers that are gone.
     refused_before: Refused,
     silent_since: i64,
@@ -95,12 +116,18 @@ impl Refused {
 struct Joined {
     readers: BTreeMap<ReaderKey, Reader>,
     writers: BTreeMap<Guid, ServedWriter>,
+    awaited: BTreeMap<Guid, AwaitedWriter>,
+    asker: Asker,
     participants: BTreeSet<Guid>,
     discovery: Discovery,
     participant: Participant,
 }
 
 const POLL: Duration = Duration::from_millis(100);
+/// While types are asked for.
+const POLL_ANSWERS: Duration = Duration::from_millis(2);
+/// A volatile writer's samples before this has a reader are not ours: it may not take long.
+const TYPE_WITHIN_NS: i64 = 300_000_000;
 const LOOK_AT_IDL_NS: i64 = 1_000_000_000;
 const SILENCE_NS: i64 = 30_000_000_000;
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -168,6 +195,7 @@ impl Bus {
     fn join(&self) -> anyhow::Result<Joined> {
         let participant = Participant::open(&self.config)?;
         let discovery = participant.discovery()?;
+        let asker = Asker::start(participant.type_lookup()?)?;
         let (readers, writers, participants) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         tracing::info!(
             domain = self.config.domain_id, interface = self.config.interface.as_deref().unwrap_or("any"),
@@ -176,6 +204,8 @@ impl Bus {
         Ok(Joined {
             readers,
             writers,
+            awaited: BTreeMap::new(),
+            asker,
             participants,
             discovery,
             participant,
@@ -191,7 +221,11 @@ impl Bus {
                 tracing::warn!(length = ?pause.length, "This process stood still: joining the bus anew, as writers may have dropped us");
                 break;
             }
-            match joined.discovery.poll(POLL) {
+            let patience = match joined.awaited.is_empty() {
+                true => POLL,
+                false => POLL_ANSWERS,
+            };
+            match joined.discovery.poll(patience) {
                 Ok(events) => {
                     for event in events {
                         self.apply(&mut joined, event);
@@ -203,11 +237,16 @@ impl Bus {
                 }
             }
             let now = monotonic_now();
+            self.take_answers(&mut joined, now);
             if now - looked >= LOOK_AT_IDL_NS {
                 looked = now;
-                self.look_at_idl(Some(&joined));
+                self.look_at_idl(Some(&mut joined));
                 self.observe(&joined, now);
             }
+        }
+        for writer in joined.writers.values() {
+            let writer = writer.info.handle;
+            self.tell(BusNotice::WriterGone { writer });
         }
         let Joined {
             readers,
@@ -232,11 +271,24 @@ impl Bus {
                 joined.participants.remove(&guid);
             }
             DiscoveryEvent::WriterAppeared(info) => {
-                if self.patterns.take_any(&info.partitions) {
-                    self.serve(joined, *info);
+                if !self.patterns.take_any(&info.partitions) {
+                    return;
                 }
+                let (guid, handle) = (info.guid, info.handle);
+                if let Some(served) = joined.writers.get(&guid) {
+                    let announced = served.announced.clone();
+                    return self.serve(joined, *info, announced);
+                }
+                if !info.has_type_info {
+                    return self.serve(joined, *info, None);
+                }
+                joined.asker.ask(guid, handle);
+                let until = monotonic_now() + TYPE_WITHIN_NS;
+                let info = *info;
+                joined.awaited.insert(guid, AwaitedWriter { info, until });
             }
             DiscoveryEvent::WriterGone { guid, handle } => {
+                joined.awaited.remove(&guid);
                 let Some(gone) = joined.writers.remove(&guid) else {
                     return;
                 };
@@ -249,16 +301,93 @@ impl Bus {
         }
     }
 
-    fn serve(&mut self, joined: &mut Joined, info: WriterInfo) {
+    /// Serves writers whose types are known now, and those that have waited long enough.
+    fn take_answers(&mut self, joined: &mut Joined, now: i64) {
+        let answers: Vec<Answer> = joined.asker.answers().collect();
+        for Answer { guid, announced } in answers {
+            let topic = joined
+                .awaited
+                .get(&guid)
+                .map(|awaited| &awaited.info)
+                .or_else(|| joined.writers.get(&guid).map(|served| &served.info))
+                .map(|info| info.topic.clone());
+            let announced = announced
+                .inspect_err(|error| {
+                    tracing::warn!(
+                        error,
+                        topic,
+                        "The type that a writer announces is of no use"
+                    );
+                })
+                .ok();
+            if let Some(AwaitedWriter { info, .. }) = joined.awaited.remove(&guid) {
+                self.serve(joined, info, announced);
+            } else if let Some(announced) = announced {
+                self.type_came(joined, guid, announced);
+            }
+        }
+        let late: Vec<Guid> = joined
+            .awaited
+            .iter()
+            .filter(|(_, awaited)| awaited.until <= now)
+            .map(|(guid, _)| *guid)
+            .collect();
+        for guid in late {
+            if let Some(AwaitedWriter { info, .. }) = joined.awaited.remove(&guid) {
+                tracing::debug!(topic = info.topic, "A writer's type is late");
+                self.serve(joined, info, None);
+            }
+        }
+    }
+
+    /// Of a writer that is served already: its samples are read by it from here on, by the reader that it has.
+    fn type_came(&mut self, joined: &mut Joined, guid: Guid, announced: Arc<Announced>) {
+        let Some(writer) = joined.writers.get_mut(&guid) else {
+            return;
+        };
+        writer.announced = Some(Arc::clone(&announced));
+        let Some(plan) = self.plan(&writer.info, Some(&announced)) else {
+            return;
+        };
+        writer.is_typed = true;
+        let bound = joined
+            .readers
+            .get(&writer.key)
+            .map(|reader| BusNotice::Bound {
+                writer: writer.info.handle,
+                reader: reader.id(),
+                binding: binding(&writer.info, Some(Arc::clone(&plan))),
+            });
+        // What was parked says of no sample which writer it is from.
+        let type_name = writer.info.type_name.clone();
+        let is_only = joined
+            .writers
+            .values()
+            .filter(|writer| writer.info.type_name == type_name)
+            .all(|writer| {
+                writer
+                    .announced
+                    .as_ref()
+                    .is_some_and(|it| it.id == announced.id)
+            });
+        bound.into_iter().for_each(|notice| self.tell(notice));
+        if is_only {
+            self.tell(BusNotice::TypeKnown { plan });
+        }
+    }
+
+    fn serve(&mut self, joined: &mut Joined, info: WriterInfo, announced: Option<Arc<Announced>>) {
         let key = ReaderKey {
             topic: info.topic.clone(),
             type_name: info.type_name.clone(),
+            announced: announced.as_ref().map(|announced| announced.id),
             keyed: info.keyed,
             reliable: matches!(info.reliability, Reliability::Reliable { .. }),
             keeps_history: info.durability >= Durability::TransientLocal,
             exclusive: info.ownership == Ownership::Exclusive,
         };
-        let plan = self.plan(&info.type_name);
+        let plan = self.plan(&info, announced.as_ref());
+        let is_typed = plan.is_some();
         if !joined.readers.contains_key(&key) {
             match joined
                 .participant
@@ -286,7 +415,13 @@ impl Bus {
                 binding: binding(&info, plan),
             });
         }
-        joined.writers.insert(info.guid, ServedWriter { info, key });
+        let served = ServedWriter {
+            info,
+            key,
+            announced,
+            is_typed,
+        };
+        joined.writers.insert(served.info.guid, served);
     }
 
     fn reader_spec(
@@ -312,46 +447,77 @@ impl Bus {
         }
     }
 
-    fn plan(&mut self, type_name: &str) -> Option<Arc<TopicPlan>> {
-        if let Some(plan) = self.plans.get(type_name) {
+    fn plan(
+        &mut self,
+        info: &WriterInfo,
+        announced: Option<&Arc<Announced>>,
+    ) -> Option<Arc<TopicPlan>> {
+        let key = (
+            info.type_name.clone(),
+            announced.map(|announced| announced.id),
+        );
+        if let Some(plan) = self.plans.get(&key) {
             return Some(Arc::clone(plan));
         }
-        let plan = Arc::new(TopicPlan::of(self.idl.registry().get(type_name)?)?);
-        self.plans.insert(type_name.to_owned(), Arc::clone(&plan));
+        let registered = self.idl.registry().get(&info.type_name).map(AsRef::as_ref);
+        let plan = match announced {
+            None => TopicPlan::of(registered?),
+            Some(announced) => TopicPlan::announced(&info.type_name, announced, registered)
+                .inspect_err(|error| {
+                    tracing::warn!(%error, topic = info.topic, "No mapping for a type that is announced");
+                })
+                .ok()?,
+        };
+        let plan = Arc::new(plan?);
+        self.plans.insert(key, Arc::clone(&plan));
         Some(plan)
     }
 
     /// Types that came or changed are told to whoever waits for them. A type that went away keeps its plan: data flow on.
-    fn look_at_idl(&mut self, joined: Option<&Joined>) {
+    fn look_at_idl(&mut self, joined: Option<&mut Joined>) {
         let changes = self.idl.look();
         let touched: BTreeSet<String> = changes
             .iter()
             .flat_map(|change| change.added.iter().chain(&change.changed))
             .map(|name| name.as_str().to_owned())
             .collect();
-        if !touched.is_empty() {
-            tracing::info!(types = touched.len(), "IDL types came or changed");
+        if touched.is_empty() {
+            return;
         }
-        for name in touched {
-            self.plans.remove(&name);
-            let Some(plan) = self.plan(&name) else {
-                continue;
-            };
-            for writer in joined.iter().flat_map(|joined| joined.writers.values()) {
-                if writer.info.type_name != name {
+        tracing::info!(types = touched.len(), "IDL types came or changed");
+        self.plans.retain(|(name, _), _| !touched.contains(name));
+        if let Some(Joined {
+            writers, readers, ..
+        }) = joined
+        {
+            for writer in writers.values_mut() {
+                if !touched.contains(&writer.info.type_name) {
                     continue;
                 }
-                let reader = joined.and_then(|joined| joined.readers.get(&writer.key));
-                if let Some(reader) = reader {
-                    let binding = binding(&writer.info, Some(Arc::clone(&plan)));
+                let announced = writer.announced.clone();
+                let Some(plan) = self.plan(&writer.info, announced.as_ref()) else {
+                    continue;
+                };
+                writer.is_typed = true;
+                if let Some(reader) = readers.get(&writer.key) {
                     self.tell(BusNotice::Bound {
                         writer: writer.info.handle,
                         reader: reader.id(),
-                        binding,
+                        binding: binding(&writer.info, Some(plan)),
                     });
                 }
             }
-            self.tell(BusNotice::TypeKnown { plan });
+        }
+        for name in touched {
+            let registered = self.idl.registry().get(&name);
+            if let Some(plan) = registered.and_then(|registered| TopicPlan::of(registered)) {
+                let plan = self
+                    .plans
+                    .entry((name, None))
+                    .or_insert_with(|| Arc::new(plan));
+                let plan = Arc::clone(plan);
+                self.tell(BusNotice::TypeKnown { plan });
+            }
         }
     }
 
@@ -359,7 +525,7 @@ impl Bus {
         let untyped: BTreeSet<&str> = joined
             .writers
             .values()
-            .filter(|writer| !self.plans.contains_key(&writer.info.type_name))
+            .filter(|writer| !writer.is_typed)
             .map(|writer| writer.info.topic.as_str())
             .collect();
         self.meters

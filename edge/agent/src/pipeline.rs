@@ -31,6 +31,10 @@ const SNAPSHOT_NS: i64 = 600 * 1_000_000_000;
 const SILENT_MAX_NS: i64 = 30 * 86_400 * 1_000_000_000;
 /// Samples whose writer the bus thread has not told us of yet.
 const ORPHANS_MAX: usize = 65_536;
+/// After so long it will not, and the sample is taken as its reader's other samples are.
+const ORPHAN_NS: i64 = 2_000_000_000;
+/// The ring is emptied in less.
+const GONE_NS: i64 = 60_000_000_000;
 
 #[derive(Debug, Clone, Copy)]
 pub struct CommitPolicy {
@@ -58,8 +62,8 @@ struct Snapshots {
 }
 
 struct State {
-    by_writer: HashMap<(u64, ReaderId), Binding>,
-    /// For a writer that no notice has named yet, and for what a reader dropped.
+    by_writer: HashMap<u64, BoundWriter>,
+    /// For a writer that no notice names, and for what a reader dropped.
     by_reader: BTreeMap<ReaderId, Binding>,
     orphans: Vec<Sample>,
     orphans_dropped: OrphansDropped,
@@ -69,6 +73,14 @@ struct State {
     spares: Vec<Batch>,
     snapshots: Snapshots,
     looked_at_drops: UtcNanos,
+}
+
+/// The reader that was made for a writer is the one that its samples are taken from: others may get them too.
+struct BoundWriter {
+    reader: ReaderId,
+    binding: Binding,
+    /// Its last samples may still be in the ring.
+    gone: Option<UtcNanos>,
 }
 
 /// What came before its binding and found [`ORPHANS_MAX`] others waiting.
@@ -126,6 +138,10 @@ impl Pipeline {
             }
             if now.since(state.looked_at_drops).abs() >= LOOK_AT_DROPS_NS || stopping {
                 state.looked_at_drops = now;
+                let is_gone = |gone: UtcNanos| now.since(gone).abs() >= GONE_NS;
+                state
+                    .by_writer
+                    .retain(|_, bound| !bound.gone.is_some_and(is_gone));
                 let mut dropped = self.consumer.take_dropped();
                 if stopping && count == 0 {
                     // Nobody will say any more what these are.
@@ -169,10 +185,17 @@ impl Pipeline {
                     binding,
                 } => {
                     state.by_reader.insert(reader, binding.clone());
-                    state.by_writer.insert((writer, reader), binding);
+                    let bound = BoundWriter {
+                        reader,
+                        binding,
+                        gone: None,
+                    };
+                    state.by_writer.insert(writer, bound);
                 }
                 BusNotice::WriterGone { writer } => {
-                    state.by_writer.retain(|(known, _), _| *known != writer)
+                    if let Some(bound) = state.by_writer.get_mut(&writer) {
+                        bound.gone = Some(utc_now());
+                    }
                 }
                 BusNotice::TypeKnown { plan } => self.read_parked(state, &plan),
             }
@@ -184,12 +207,15 @@ impl Pipeline {
             return;
         }
         let (writer, reader) = (sample.publication_handle(), sample.reader());
-        let Some(binding) = state
-            .by_writer
-            .get(&(writer, reader))
-            .or_else(|| state.by_reader.get(&reader))
-        else {
+        let age = now.since(UtcNanos(sample.received().realtime_ns)).abs();
+        let binding = match state.by_writer.get(&writer) {
+            Some(bound) if bound.reader == reader => Some(&bound.binding),
+            Some(_) => return,
             // The notice is under way: it is sent right after the reader is made.
+            None if age < ORPHAN_NS => None,
+            None => state.by_reader.get(&reader),
+        };
+        let Some(binding) = binding else {
             if state.orphans.len() < ORPHANS_MAX {
                 state.orphans.push(sample);
             } else {

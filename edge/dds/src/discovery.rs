@@ -21,7 +21,7 @@ use crate::qos::{Durability, Ownership, QosView, Reliability, Representation, to
 /// Handles of the built-in topics (`DDS_BUILTIN_TOPIC_…`, macros that the bindings leave out).
 const PSEUDO_HANDLES: dds::dds_entity_t = 0x7fff_0000;
 const TOPIC_PARTICIPANT: dds::dds_entity_t = PSEUDO_HANDLES + 1;
-const TOPIC_PUBLICATION: dds::dds_entity_t = PSEUDO_HANDLES + 3;
+pub(crate) const TOPIC_PUBLICATION: dds::dds_entity_t = PSEUDO_HANDLES + 3;
 
 /// Partitions of OpenSplice's own writers, 22 in every process.
 const INTERNAL_PARTITIONS: [&str; 2] = ["__BUILT-IN PARTITION__", "durabilityPartition"];

@@ -1,7 +1,7 @@
 //! Cyclone DDS without compile-time types: discovery, raw readers, raw writers.
 //!
 //! In:  what writers announce on the bus, and their samples as the CDR bytes that came over the wire.
-//! Out: [`DiscoveryEvent`]s; [`Sample`]s in the order of reception out of one bounded [`Ring`]; counts of all that was not kept.
+//! Out: [`DiscoveryEvent`]s; the types that writers announce, by [`TypeLookup`]; [`Sample`]s in the order of reception out of one bounded [`Ring`]; counts of all that was not kept.
 //!
 //! Absent: the meaning of a payload (a caller's [`KeyOf`] finds the key in it), SAL, clocks other than stamps of reception, tokio.
 //! All `unsafe` of the edge is here, and nothing else names Cyclone.
@@ -27,6 +27,7 @@ mod raw;
 mod reader;
 mod ring;
 mod sched;
+mod types;
 mod writer;
 
 pub use crate::clock::Reception;
@@ -45,4 +46,5 @@ pub use crate::reader::{
 pub use crate::ring::{
     Consumer, Dropped, InstanceState, ReaderId, Ring, RingCounters, RingLimits, RingWaker, Sample,
 };
+pub use crate::types::{AnnouncedType, LookupError, TypeLookup};
 pub use crate::writer::{Writer, WriterSpec};

@@ -13,6 +13,7 @@ use crate::discovery::{Discovery, Guid};
 use crate::error::{CloseError, DdsCode, EntityError, OpenError};
 use crate::reader::{Reader, ReaderSlot, ReaderSpec};
 use crate::ring::{ReaderId, Ring};
+use crate::types::TypeLookup;
 use crate::writer::{Writer, WriterSpec};
 use crate::{log, raw, sched};
 
@@ -101,6 +102,11 @@ impl Participant {
     /// A stream of who appears and disappears. Each has its own view, beginning with all that is there.
     pub fn discovery(&self) -> Result<Discovery, EntityError> {
         Discovery::create(&self.inner)
+    }
+
+    /// Asks writers for their types.
+    pub fn type_lookup(&self) -> Result<TypeLookup, EntityError> {
+        TypeLookup::create(&self.inner)
     }
 
     /// Leaves the domain: first no listener is called any more, then all entities go, then what listeners used is freed. Takes

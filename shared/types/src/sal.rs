@@ -297,6 +297,20 @@ impl SalTopic {
         format!("lsst.sal.{}.{}", self.component, self.sal_topic)
     }
 
+    /// Units, descriptions and versions of what has the same name in `documented`: a TypeObject has none of them. Where all else
+    /// is the same, so are the schemas.
+    pub fn documented_by(mut self, documented: &Self) -> Self {
+        for field in &mut self.fields {
+            let found = documented.fields.iter().find(|it| it.name == field.name);
+            if let Some(found) = found {
+                field.metadata = found.metadata.clone();
+            }
+        }
+        self.description.clone_from(&documented.description);
+        self.versions.clone_from(&documented.versions);
+        self
+    }
+
     /// Whether the component runs in several instances, told apart by an index.
     pub fn is_indexed(&self) -> bool {
         self.private.index.is_some()

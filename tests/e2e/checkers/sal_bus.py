@@ -82,6 +82,29 @@ def qos_of(site, module, struct):
     return Qos(*policies)
 
 
+def offers_of(qos):
+    """A name and a QoS for each kind of offer that a writer of a topic may make, beside the one that SAL makes."""
+    from cyclonedds.core import Policy, Qos
+    from cyclonedds.util import duration
+
+    reliable, ownership = Policy.Reliability.Reliable(duration(seconds=1)), Policy.Ownership
+    changes = {
+        "volatile": [reliable, Policy.Durability.Volatile],
+        "local": [reliable, Policy.Durability.TransientLocal, Policy.History.KeepLast(10)],
+        "transient": [reliable, Policy.Durability.Transient],
+        "effort": [Policy.Reliability.BestEffort, Policy.Durability.Volatile],
+        "deadline": [reliable, Policy.Deadline(duration(seconds=5)), Policy.LatencyBudget(duration(milliseconds=50))],
+        "exclusive": [reliable, ownership.Exclusive, Policy.OwnershipStrength(7)],
+        "shared": [reliable, ownership.Shared],
+        "alive": [reliable, Policy.Liveliness.ManualByTopic(duration(seconds=30))],
+    }
+    yield "", qos
+    for name, policies in changes.items():
+        replaced = {policy.__scope__ for policy in policies}
+        kept = [policy for policy in qos if policy.__scope__ not in replaced]
+        yield f"-{name}", Qos(*kept, *policies)
+
+
 class Values:
     """Every kind of field with values that are easy to get wrong."""
 
@@ -123,17 +146,18 @@ def publish(arguments):
     for module, name, members, struct in types_of(arguments.idl):
         qos = qos_of(arguments.site, module, name)
         topic = Topic(participant, f"{module}_{name}", struct)
-        writer = DataWriter(Publisher(participant, qos=qos), topic, qos=qos)
         lines = (folder / f"{base_name(module, name)}.jsonl").open("w")
-        sources.append((module, name, members, struct, writer, lines))
+        for offer, qos in offers_of(qos) if arguments.offers else [("", qos)]:
+            writer = DataWriter(Publisher(participant, qos=qos), topic, qos=qos)
+            sources.append((module, name, members, struct, writer, lines, offer))
     wait_for_readers([source[4] for source in sources])
     print("writers have readers", flush=True)
     last = defaultdict(int)
 
     def one(source, index, stamp):
-        module, name, members, struct, writer, lines = source
+        module, name, members, struct, writer, lines, offer = source
         indexed = any(member == "salIndex" for _, member, _ in members)
-        identity = f"{module}:{index}" if indexed else module
+        identity = (f"{module}:{index}" if indexed else module) + offer
         publisher = (base_name(module, name), index if indexed else None, identity, origin)
         last[publisher] += 1
         fields = {member: values.field(kind, count) for kind, member, count in members}
@@ -228,6 +252,7 @@ def main():
     one.add_argument("--seconds", type=float, default=5)
     one.add_argument("--rate", type=float, default=200)
     one.add_argument("--stamps")
+    one.add_argument("--offers", action="store_true", help="a writer for each kind of offer, of each topic")
     other = commands.add_parser("listen")
     other.add_argument("idl")
     other.add_argument("--quiet-after", type=float, default=25)

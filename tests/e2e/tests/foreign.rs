@@ -42,6 +42,49 @@ fn publish(component: &str, options: Options) -> Setup {
     setup
 }
 
+/// The edge has no IDL file at all: what the writers announce is enough.
+#[test]
+fn announced_types_need_no_file() {
+    let _turn = exclusive();
+    for component in COMPONENTS {
+        let options = Options {
+            edge_idl: Some(Vec::new()),
+            ..Options::new("announced")
+        };
+        let mut setup = publish(component, options);
+        assert_eq!(setup.edge_number("/bus/untyped_topics"), 0);
+        assert_eq!(setup.edge_number("/samples/parked"), 0);
+        setup.rig.stop().unwrap();
+        let account = setup.law();
+        assert_eq!(account.lost, 0, "{}", account.summary());
+        setup.check_values("lake");
+        setup.finish();
+    }
+}
+
+/// Writers of one topic that offer all kinds of things: each has a reader that fits, and no sample is taken by two.
+#[test]
+fn writers_that_offer_other_things_are_taken_once() {
+    let _turn = exclusive();
+    let mut setup = Setup::new("offers");
+    setup.start();
+    let mut command = setup.python("sal_bus.py");
+    command
+        .arg("publish")
+        .arg(Setup::lab_file("LabWeather"))
+        .arg(setup.rig.oracle())
+        .args(["--offers", "--rate", "400"]);
+    let captured = process::run(command, Duration::from_secs(120)).unwrap();
+    assert!(captured.status.success(), "{}", captured.stderr);
+    setup.rig.drain(SETTLE).unwrap();
+    let duplicates = setup.edge_number("/samples/duplicates");
+    setup.rig.stop().unwrap();
+    let account = setup.law();
+    assert_eq!((account.lost, duplicates), (0, 0), "{}", account.summary());
+    setup.check_values("lake");
+    setup.finish();
+}
+
 /// Published, and compared in the lake, without our code.
 #[test]
 fn values_of_a_foreign_publisher_arrive_to_the_bit() {
