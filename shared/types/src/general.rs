@@ -58,6 +58,11 @@
 //!
 //! Fields carry `units` and `description`, records `description`, where the type has them. Bounds are
 //! not looked at. A map whose keys are alike as text keeps its entries all; a reader of Avro decides.
+//!
+//! # Keys
+//!
+//! A key member that is a struct, or an array or a sequence of one, has of it the key members, else all
+//! members, and so on downwards. What is in maps, unions and optional members is key as a whole.
 
 mod ends;
 mod keys;
@@ -207,7 +212,8 @@ pub struct BitmaskNode {
 pub struct KeyMember {
     /// Position in [`StructNode::members`].
     pub member: usize,
-    /// What of the member's struct is part of the key; `None` for all of the member.
+    /// What is part of the key of the struct that the member is, or that the elements are of the
+    /// array or sequence that it is; `None` for all of the member.
     pub inside: Option<Vec<Self>>,
 }
 

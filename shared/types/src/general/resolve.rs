@@ -39,7 +39,7 @@ pub(super) fn topic(types: &Types, root: &TypeName, dds_topic: &str) -> Outcome<
         keys: Vec::new(),
     };
     ends::check(&topic)?;
-    topic.keys = keys::of(types, &topic, structure, id)?;
+    topic.keys = keys::of(types, &topic)?;
     Ok(topic)
 }
 
