@@ -42,8 +42,10 @@
 mod avro;
 mod fault;
 mod key;
+mod list;
 mod plan;
 mod sink;
+mod union;
 mod walk;
 
 pub use avro::{EXPANSION, GeneralOutcome, GeneralStamps};

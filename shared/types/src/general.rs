@@ -34,7 +34,8 @@
 //! # Values
 //!
 //! Before the type's own fields stand [`SOURCE_TIME`] (`null` or nanoseconds since 1970, what the
-//! writer stamped) and [`RECEIVED_TIME`] (nanoseconds since 1970).
+//! writer stamped) and [`RECEIVED_TIME`] (nanoseconds since 1970). A type that holds itself has them in
+//! each record of the topic's name; inside they are `null` and 0.
 //!
 //! | IDL | Avro | default |
 //! |---|---|---|
@@ -56,7 +57,8 @@
 //! | bitmask | `long` of its bits (64 bits in two's complement), with an attribute `flags` | 0 |
 //! | union | `record` of `discriminator` and for each case `["null", T]`, all null where no case is chosen | its fields' |
 //!
-//! Fields carry `units` and `description`, records `description`, where the type has them. Bounds are
+//! The only field without a default is that of a record that is still open around it, or has such a one:
+//! what a struct holds that a map in it holds. Fields carry `units` and `description`, records `description`, where the type has them. Bounds are
 //! not looked at. A map whose keys are alike as text keeps its entries all; a reader of Avro decides.
 //!
 //! # Keys

@@ -1,8 +1,9 @@
 //! Values of a walk as a datum.
 
-use super::plan::{Fixed, GeneralPlan, Kind, MemberPlan};
+use super::list;
+use super::plan::{Fixed, GeneralPlan, Kind, MemberPlan, NO_TIMES};
 use super::sink::Sink;
-use super::walk::{self, Walk};
+use super::walk::Walk;
 use crate::cdr::{Form, XCDR1, XCDR2, native};
 use crate::convert::{self, BadValue, put_long, put_text};
 use crate::error::{Cause, Undecodable};
@@ -71,7 +72,7 @@ impl GeneralPlan {
             out,
             outcome: GeneralOutcome::default(),
         };
-        let avro = walk::with_slots(|slots| match (form.big_endian, form.xcdr2) {
+        let avro = list::with_slots(|slots| match (form.big_endian, form.xcdr2) {
             (false, false) => {
                 Walk::<false, XCDR1, _>::new(self, avro, slots).run(form.layout, cursor)
             }
@@ -188,6 +189,10 @@ impl Sink for Avro<'_> {
 
     fn chosen(&mut self) {
         self.out.push(2);
+    }
+
+    fn root_again(&mut self) {
+        self.out.extend_from_slice(&NO_TIMES);
     }
 
     fn absent(&mut self, member: &MemberPlan, is_case: bool) -> Result<(), Cause> {

@@ -4,9 +4,10 @@ use efd_shared_types::general::KeyMember;
 use efd_shared_types::model::Extensibility;
 
 use super::fault::{At, Walked};
+use super::list;
 use super::plan::{Elements, Fixed, GeneralPlan, MemberPlan, Node, StructPlan};
 use super::sink::Sink;
-use super::walk::{self, Walk};
+use super::walk::Walk;
 use crate::cdr::{Cursor, Form, Layout, XCDR1, XCDR2};
 use crate::convert::BadValue;
 use crate::error::{Cause, Undecodable};
@@ -45,7 +46,7 @@ impl GeneralPlan {
         let (form, cursor) = Form::of(payload)?;
         let sink = Key { out, is_on: false };
         let layout = form.layout;
-        walk::with_slots(|slots| match (form.big_endian, form.xcdr2) {
+        list::with_slots(|slots| match (form.big_endian, form.xcdr2) {
             (false, false) => {
                 Walk::<false, XCDR1, _>::new(self, sink, slots).keys(layout, holds, cursor)
             }
@@ -194,17 +195,16 @@ impl<const BE: bool, const ALIGN: usize> Walk<'_, BE, ALIGN, Key<'_>> {
         cursor: &mut Cursor<'_>,
         holds: KeyOf,
     ) -> Walked {
-        match holds {
-            KeyOf::Sample => self.expect(of, count, cursor)?,
-            // Without its other members a struct may be smaller, but it has a key.
-            KeyOf::Key => {
-                let bytes_min = of.bytes_min.min(1);
-                self.expect(&Elements { bytes_min, ..*of }, count, cursor)?;
-            }
+        if holds == KeyOf::Sample {
+            self.expect(of, count, cursor)?;
         }
         for index in 0..count {
+            let begin = cursor.at;
             self.inside(keys, of.node, cursor, holds)
                 .map_err(|fault| fault.in_element(index))?;
+            if cursor.at == begin {
+                self.expect_empty(1, cursor)?;
+            }
         }
         Ok(())
     }
@@ -281,6 +281,8 @@ impl Sink for Key<'_> {
     }
 
     fn chosen(&mut self) {}
+
+    fn root_again(&mut self) {}
 
     fn absent(&mut self, member: &MemberPlan, is_case: bool) -> Result<(), Cause> {
         let is_nothing = !member.optional && member.default.is_empty();

@@ -9,6 +9,9 @@ use efd_shared_types::sal::Scalar;
 
 use crate::convert::put_long;
 
+/// `null` and 0: the two times in a record of the topic that is within itself.
+pub(super) const NO_TIMES: [u8; 2] = [0, 0];
+
 /// What is done with the samples of one type. Immutable; share it between threads.
 #[derive(Debug)]
 pub struct GeneralPlan {
@@ -391,13 +394,18 @@ fn put_default(topic: &GeneralTopic, id: NodeId, out: &mut Vec<u8>) {
         },
         TypeNode::Text | TypeNode::WideText | TypeNode::Bytes { .. } => out.push(0),
         TypeNode::Array { .. } | TypeNode::Sequence { .. } | TypeNode::Map { .. } => out.push(0),
-        TypeNode::Struct(it) => it.members.iter().for_each(|member| {
-            if member.optional {
-                out.push(0);
-            } else {
-                put_default(topic, member.node, out);
+        TypeNode::Struct(it) => {
+            if id == topic.root {
+                out.extend_from_slice(&NO_TIMES);
             }
-        }),
+            it.members.iter().for_each(|member| {
+                if member.optional {
+                    out.push(0);
+                } else {
+                    put_default(topic, member.node, out);
+                }
+            });
+        }
         TypeNode::Union(it) => {
             put_default(topic, it.discriminator, out);
             out.resize(out.len() + it.cases.len(), 0);

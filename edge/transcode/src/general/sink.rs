@@ -21,6 +21,8 @@ pub(super) trait Sink {
     fn unchosen(&mut self, cases: usize) -> Result<(), Cause>;
     /// The case that is chosen; its value follows.
     fn chosen(&mut self);
+    /// The struct of the topic follows, within itself.
+    fn root_again(&mut self);
     /// A member that the sample does not have; `is_case` of one that is chosen.
     fn absent(&mut self, member: &MemberPlan, is_case: bool) -> Result<(), Cause>;
 }

@@ -1,18 +1,16 @@
 //! One way through a payload by the plan of its type; what becomes of the values is the [`Sink`]'s.
 
-use std::cell::Cell;
-
 use efd_shared_types::general::DEPTH_MAX;
 use efd_shared_types::model::Extensibility;
 
-use super::avro::unsigned;
 use super::fault::{At, Fault, Walked};
-use super::plan::{Elements, Fixed, GeneralPlan, MemberPlan, Node, Step, StructPlan, UnionPlan};
+use super::list::Slot;
+use super::plan::{Elements, Fixed, GeneralPlan, MemberPlan, Node, Step, StructPlan};
 use super::sink::Sink;
 use crate::cdr::{Cursor, Layout, XCDR2};
 use crate::convert::BadValue;
 use crate::error::Cause;
-use crate::mutable::{Headers, block, parameter};
+use crate::mutable::{block, parameter};
 
 /// Elements of no size (structs without members) in one sample: nothing else limits their number.
 const EMPTY_MAX: usize = 4096;
@@ -21,45 +19,9 @@ pub(super) struct Walk<'w, const BE: bool, const ALIGN: usize, S> {
     pub plan: &'w GeneralPlan,
     pub sink: S,
     /// Those of the mutable structs around, the innermost last.
-    slots: &'w mut Vec<Slot>,
+    pub slots: &'w mut Vec<Slot>,
     pub depth: usize,
     empty_left: usize,
-}
-
-/// A member that was found among others.
-#[derive(Clone, Copy)]
-pub(super) struct Slot {
-    position: usize,
-    /// Its value, from the first byte of the body that the members are in.
-    at: usize,
-    bytes: usize,
-}
-
-/// The members of a mutable struct, by position.
-pub(super) struct List<'a> {
-    /// At the first header.
-    cursor: Cursor<'a>,
-    first: usize,
-    end: usize,
-}
-
-struct Discriminator {
-    /// As it is on the wire.
-    value: u64,
-    /// Behind it.
-    offset: usize,
-}
-
-/// Lends the thread's table. It is as long as the members that a payload has.
-pub(super) fn with_slots<T>(walk: impl FnOnce(&mut Vec<Slot>) -> T) -> T {
-    thread_local! {
-        static SLOTS: Cell<Vec<Slot>> = const { Cell::new(Vec::new()) };
-    }
-    let mut slots = SLOTS.take();
-    slots.clear();
-    let result = walk(&mut slots);
-    SLOTS.set(slots);
-    result
 }
 
 impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
@@ -160,7 +122,12 @@ impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
                 walk.sink.close(count);
                 Ok(())
             }),
-            Node::Struct(it) => self.structure(it, cursor),
+            Node::Struct(it) => {
+                if node == plan.root {
+                    self.sink.root_again();
+                }
+                self.structure(it, cursor)
+            }
             Node::Union(it) => self.union(it, cursor),
             Node::Fixed(_) | Node::Text | Node::Wide | Node::Bytes { .. } => Ok(()),
         }
@@ -168,7 +135,7 @@ impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
 
     /// A run of values. With an error comes the number of the value.
     #[inline(always)]
-    fn fixed(
+    pub(super) fn fixed(
         &mut self,
         fixed: &Fixed,
         count: usize,
@@ -222,14 +189,18 @@ impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
     /// So many elements can be there.
     pub(super) fn expect(&mut self, of: &Elements, count: usize, cursor: &Cursor<'_>) -> Walked {
         if of.bytes_min == 0 {
-            let left = self.empty_left.checked_sub(count);
-            self.empty_left = left.ok_or(Cause::Empty(EMPTY_MAX)).at(cursor)?;
-            return Ok(());
+            return self.expect_empty(count, cursor);
         }
         let (need, left) = (count.saturating_mul(of.bytes_min), cursor.left());
         if left < need {
             return Err(Cause::Truncated { need, left }).at(cursor);
         }
+        Ok(())
+    }
+
+    pub(super) fn expect_empty(&mut self, count: usize, cursor: &Cursor<'_>) -> Walked {
+        let left = self.empty_left.checked_sub(count);
+        self.empty_left = left.ok_or(Cause::Empty(EMPTY_MAX)).at(cursor)?;
         Ok(())
     }
 
@@ -239,11 +210,7 @@ impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
         if all == 0 {
             // No element, but as many arrays of none as the dimensions before say.
             let arrays = dimensions.iter().filter(|dimension| **dimension > 0);
-            let nothing = Elements {
-                bytes_min: 0,
-                ..*of
-            };
-            self.expect(&nothing, arrays.fold(1, times), cursor)?;
+            self.expect_empty(arrays.fold(1, times), cursor)?;
         }
         self.expect(of, all, cursor)?;
         self.dimensions(of.node, dimensions, cursor)
@@ -409,7 +376,7 @@ impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
     }
 
     /// What is behind a value, where a header says how long that is.
-    fn rest(&self, node: usize, value: &Cursor<'_>) -> Walked {
+    pub(super) fn rest(&self, node: usize, value: &Cursor<'_>) -> Walked {
         let extensibility = match &self.plan.nodes[node] {
             Node::Struct(it) => it.extensibility,
             Node::Union(it) => it.extensibility,
@@ -422,172 +389,5 @@ impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
                 value.finish().at(value)
             }
         }
-    }
-
-    fn union(&mut self, it: &UnionPlan, cursor: &mut Cursor<'_>) -> Walked {
-        match (it.extensibility, ALIGN == XCDR2) {
-            (Extensibility::Final, _) | (Extensibility::Appendable, false) => {
-                let discriminator = self.discriminator(it, cursor)?;
-                self.case(it, discriminator, |walk, case| {
-                    walk.value(case.node, cursor)
-                })
-            }
-            (Extensibility::Appendable, true) => {
-                let mut inner = block::<BE>(cursor).at(cursor)?;
-                let discriminator = self.discriminator(it, &mut inner)?;
-                self.case(it, discriminator, |walk, case| {
-                    if inner.is_at_end() {
-                        walk.sink.absent(case, true).at(&inner)
-                    } else {
-                        walk.value(case.node, &mut inner)
-                    }
-                })
-            }
-            (Extensibility::Mutable, _) => {
-                let list = self.collect(&it.ids, cursor)?;
-                let mut value = self
-                    .slot(&list, 0)
-                    .ok_or(Cause::MissingMember(0))
-                    .at(cursor)?;
-                let discriminator = self.discriminator(it, &mut value)?;
-                let chosen = it.choose(discriminator.value);
-                let value = chosen.and_then(|chosen| self.slot(&list, chosen + 1));
-                self.case(it, discriminator, |walk, case| match value {
-                    Some(mut value) => {
-                        walk.value(case.node, &mut value)?;
-                        walk.rest(case.node, &value)
-                    }
-                    None => walk.sink.absent(case, true).at(cursor),
-                })?;
-                self.release(&list);
-                Ok(())
-            }
-        }
-    }
-
-    fn discriminator(&mut self, it: &UnionPlan, cursor: &mut Cursor<'_>) -> Walked<Discriminator> {
-        let plan = self.plan;
-        let Node::Fixed(fixed) = &plan.nodes[it.discriminator] else {
-            return Ok(Discriminator {
-                value: 0,
-                offset: 0,
-            });
-        };
-        self.fixed(fixed, 1, cursor)
-            .map_err(|(fault, _)| fault.in_member(&"discriminator".into()))?;
-        let end = cursor.at.min(cursor.body.len());
-        let value = cursor.body.get(end - fixed.bytes..end);
-        Ok(Discriminator {
-            value: unsigned::<BE>(value.unwrap_or_default()),
-            offset: cursor.offset(),
-        })
-    }
-
-    fn case(
-        &mut self,
-        it: &UnionPlan,
-        discriminator: Discriminator,
-        walk: impl FnOnce(&mut Self, &MemberPlan) -> Walked,
-    ) -> Walked {
-        let Discriminator { value, offset } = discriminator;
-        let here = |cause| Fault::new(offset, cause);
-        let Some(chosen) = it.choose(value) else {
-            return self.sink.unchosen(it.cases.len()).map_err(here);
-        };
-        let case = &it.cases[chosen];
-        self.sink.unchosen(chosen).map_err(here)?;
-        self.sink.chosen();
-        walk(self, case).map_err(|fault| fault.in_member(&case.name))?;
-        self.sink
-            .unchosen(it.cases.len() - chosen - 1)
-            .map_err(here)
-    }
-
-    /// Finds the members of a mutable struct, in whatever order. `ids` ascend.
-    pub(super) fn collect<'a>(
-        &mut self,
-        ids: &[(u32, usize)],
-        cursor: &mut Cursor<'a>,
-    ) -> Walked<List<'a>> {
-        let start = if ALIGN == XCDR2 {
-            block::<BE>(cursor).at(cursor)?
-        } else {
-            *cursor
-        };
-        let first = self.slots.len();
-        let mut headers = Headers::<BE, ALIGN>(start);
-        let (mut guess, mut ascends) = (0, true);
-        while let Some(member) = headers.read().at(&headers.0)? {
-            let place = match ids.get(guess) {
-                Some((id, _)) if *id == member.id => Ok(guess),
-                Some(_) | None => ids.binary_search_by_key(&member.id, |(id, _)| *id),
-            };
-            let Ok(place) = place else {
-                if member.must_understand {
-                    return Err(Cause::NotUnderstood(member.id)).at(&member.value);
-                }
-                continue;
-            };
-            guess = place + 1;
-            let position = ids[place].1;
-            let last = self.slots[first..].last();
-            ascends &= last.is_none_or(|last| last.position < position);
-            self.slots.push(Slot {
-                position,
-                at: member.value.offset() - start.base,
-                bytes: member.value.left(),
-            });
-        }
-        if ALIGN != XCDR2 {
-            *cursor = headers.0;
-        }
-        let end = self.slots.len();
-        let list = List {
-            cursor: start,
-            first,
-            end,
-        };
-        if !ascends {
-            let slots = &mut self.slots[first..end];
-            slots.sort_unstable_by_key(|slot| slot.position);
-            let twice = slots
-                .windows(2)
-                .find(|pair| pair[0].position == pair[1].position);
-            if let Some([_, twice]) = twice {
-                let id = ids.iter().find(|(_, position)| *position == twice.position);
-                let cause = Cause::UnexpectedMember(id.map_or(0, |(id, _)| *id));
-                return Err(Fault::new(start.base + twice.at, cause));
-            }
-        }
-        Ok(list)
-    }
-
-    /// The value of a member, if it was found.
-    pub(super) fn slot<'a>(&self, list: &List<'a>, position: usize) -> Option<Cursor<'a>> {
-        let slots = &self.slots[list.first..list.end];
-        // Mostly all members are there.
-        let slot = match slots.get(position) {
-            Some(slot) if slot.position == position => slot,
-            Some(_) | None => {
-                let found = slots.binary_search_by_key(&position, |slot| slot.position);
-                &slots[found.ok()?]
-            }
-        };
-        let Slot { at, bytes, .. } = *slot;
-        let Cursor { body, base, .. } = list.cursor;
-        if ALIGN == XCDR2 {
-            let body = body.get(..at + bytes)?;
-            return Some(Cursor { body, at, base });
-        }
-        Some(Cursor {
-            body: body.get(at..at + bytes)?,
-            at: 0,
-            base: base + at,
-        })
-    }
-
-    /// Its values have been read.
-    pub(super) fn release(&mut self, list: &List<'_>) {
-        self.slots.truncate(list.first);
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod choices;
+mod golden;
 mod hostile;
 mod key;
 mod types;

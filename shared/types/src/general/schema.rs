@@ -19,6 +19,7 @@ impl AvroSchema {
         let mut writer = Writer {
             topic,
             defined: BTreeSet::new(),
+            open: Vec::new(),
         };
         Self {
             name: topic.name.clone(),
@@ -31,6 +32,8 @@ struct Writer<'a> {
     topic: &'a GeneralTopic,
     /// Names that have been written in full; they are named from then on.
     defined: BTreeSet<String>,
+    /// Structs whose records are being written.
+    open: Vec<NodeId>,
 }
 
 impl Writer<'_> {
@@ -63,11 +66,11 @@ impl Writer<'_> {
             } => {
                 let record = self.named(entry, |writer, map| {
                     let fields = [("key", *key), ("value", *value)].map(|(name, id)| {
-                        json!({
-                            "name": name,
-                            "type": writer.ty(id),
-                            "default": default(topic, id),
-                        })
+                        let mut map = Map::new();
+                        map.insert("name".to_owned(), name.into());
+                        map.insert("type".to_owned(), writer.ty(id));
+                        writer.insert_default(&mut map, id);
+                        Value::Object(map)
                     });
                     map.insert("type".to_owned(), "record".into());
                     map.insert("fields".to_owned(), Value::Array(fields.into()));
@@ -100,11 +103,13 @@ impl Writer<'_> {
         } = it;
         let is_root = id == self.topic.root;
         self.named(record, |writer, map| {
+            writer.open.push(id);
             let mut fields = if is_root { stamps() } else { Vec::new() };
             fields.extend(members.iter().map(|member| {
                 let nullable = member.optional;
                 writer.field(member, nullable)
             }));
+            writer.open.pop();
             map.insert("type".to_owned(), "record".into());
             map.insert("fields".to_owned(), Value::Array(fields));
             insert_some(map, "description", description.as_deref());
@@ -136,18 +141,33 @@ impl Writer<'_> {
     fn field(&mut self, member: &MemberNode, nullable: bool) -> Value {
         let Metadata { units, description } = &member.metadata;
         let ty = self.ty(member.node);
-        let (ty, default) = if nullable {
-            (json!(["null", ty]), Value::Null)
-        } else {
-            (ty, default(self.topic, member.node))
-        };
         let mut map = Map::new();
         map.insert("name".to_owned(), member.field.as_str().into());
-        map.insert("type".to_owned(), ty);
-        map.insert("default".to_owned(), default);
+        if nullable {
+            map.insert("type".to_owned(), json!(["null", ty]));
+            map.insert("default".to_owned(), Value::Null);
+        } else {
+            map.insert("type".to_owned(), ty);
+            self.insert_default(&mut map, member.node);
+        }
         insert_some(&mut map, "description", description.as_deref());
         insert_some(&mut map, "units", units.as_deref());
         Value::Object(map)
+    }
+
+    /// A reader of the schema cannot check the value of a record that it has not read to its end.
+    fn insert_default(&self, map: &mut Map<String, Value>, id: NodeId) {
+        if !self.has_open(id) {
+            map.insert("default".to_owned(), default(self.topic, id));
+        }
+    }
+
+    fn has_open(&self, id: NodeId) -> bool {
+        let Node::Struct(it) = self.topic.node(id) else {
+            return false;
+        };
+        let mut members = it.members.iter().filter(|member| !member.optional);
+        self.open.contains(&id) || members.any(|member| self.has_open(member.node))
     }
 
     /// In full the first time, by its name afterwards.
@@ -222,7 +242,11 @@ fn default(topic: &GeneralTopic, id: NodeId) -> Value {
                 };
                 (member.field.clone(), value)
             });
-            Value::Object(fields.collect())
+            // Within itself the record of the topic has the two times as well.
+            let times = [(SOURCE_TIME, Value::Null), (RECEIVED_TIME, json!(0))];
+            let times = times.into_iter().filter(|_| id == topic.root);
+            let times = times.map(|(name, value)| (name.to_owned(), value));
+            Value::Object(times.chain(fields).collect())
         }
         Node::Union(it) => {
             let discriminator = default(topic, it.discriminator);
