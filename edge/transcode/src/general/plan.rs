@@ -82,18 +82,28 @@ pub(super) struct StructPlan {
     pub members: Vec<MemberPlan>,
     /// For members back to back: neighbours of one kind are one step.
     pub steps: Vec<Step>,
+    /// A struct of numbers of one kind, wherever it stands: many of them are one run.
+    pub uniform: Option<Run>,
     /// Ascending, with positions in `members`.
     pub ids: Vec<(u32, usize)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
-    /// Values of the same fixed size that have the node of the first.
+    /// So many members from the first on, which are one run of values.
     Run {
         first: usize,
-        count: usize,
+        members: usize,
+        run: Run,
     },
     Member(usize),
+}
+
+/// So many values of one node of fixed size, and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub node: usize,
+    pub count: usize,
 }
 
 #[derive(Debug)]
@@ -127,7 +137,7 @@ impl GeneralPlan {
             let Node::Struct(it) = &nodes[index] else {
                 continue;
             };
-            let steps = steps(&nodes, &it.members);
+            let steps = steps(topic, &nodes, &it.members);
             if let Node::Struct(it) = &mut nodes[index] {
                 it.steps = steps;
             }
@@ -306,6 +316,7 @@ fn structure(topic: &GeneralTopic, it: &StructNode) -> StructPlan {
     ids.sort_unstable();
     StructPlan {
         extensibility: it.extensibility,
+        uniform: uniform_struct(topic, it),
         members,
         steps: Vec::new(),
         ids,
@@ -324,31 +335,70 @@ fn member(topic: &GeneralTopic, it: &MemberNode) -> MemberPlan {
     }
 }
 
-fn steps(nodes: &[Node], members: &[MemberPlan]) -> Vec<Step> {
-    let scalar = |member: &MemberPlan| match &nodes[member.node] {
+fn steps(topic: &GeneralTopic, nodes: &[Node], members: &[MemberPlan]) -> Vec<Step> {
+    let run = |member: &MemberPlan| match &nodes[member.node] {
         Node::Fixed(Fixed {
-            kind: Kind::Number(scalar),
+            kind: Kind::Number(_),
             ..
-        }) if !member.optional => Some(*scalar),
+        }) if !member.optional => Some(Run {
+            node: member.node,
+            count: 1,
+        }),
+        Node::Struct(it) if !member.optional => it.uniform,
         Node::Fixed(_) | Node::Text | Node::Wide | Node::Bytes { .. } => None,
         Node::Array { .. } | Node::Sequence { .. } | Node::Map { .. } => None,
         Node::Struct(_) | Node::Union(_) => None,
     };
     let mut steps: Vec<Step> = Vec::new();
     for (position, member) in members.iter().enumerate() {
-        let of_member = scalar(member);
-        match steps.last_mut() {
-            Some(Step::Run { first, count }) if of_member == scalar(&members[*first]) => {
-                *count += 1
+        match (steps.last_mut(), run(member)) {
+            (Some(Step::Run { members, run, .. }), Some(more)) if may_join(topic, *run, more) => {
+                *members += 1;
+                run.count += more.count;
             }
-            Some(_) | None if of_member.is_some() => steps.push(Step::Run {
+            (_, Some(run)) => steps.push(Step::Run {
                 first: position,
-                count: 1,
+                members: 1,
+                run,
             }),
-            Some(_) | None => steps.push(Step::Member(position)),
+            (_, None) => steps.push(Step::Member(position)),
         }
     }
     steps
+}
+
+fn may_join(topic: &GeneralTopic, one: Run, other: Run) -> bool {
+    topic.nodes[one.node] == topic.nodes[other.node]
+}
+
+/// Its numbers, if they are of one kind and none of them is without a datum: the member that is to blame
+/// would not be told from its place in the run.
+fn uniform_struct(topic: &GeneralTopic, it: &StructNode) -> Option<Run> {
+    let mut all: Option<Run> = None;
+    for member in &it.members {
+        let run = match topic.node(member.node) {
+            TypeNode::Primitive(Primitive::Boolean | Primitive::U64) => None,
+            TypeNode::Primitive(Primitive::Char8 | Primitive::Char16 | Primitive::F128) => None,
+            TypeNode::Primitive(_) => Some(Run {
+                node: member.node.index(),
+                count: 1,
+            }),
+            TypeNode::Struct(it) => uniform_struct(topic, it),
+            TypeNode::Text | TypeNode::WideText | TypeNode::Bytes { .. } => None,
+            TypeNode::Array { .. } | TypeNode::Sequence { .. } | TypeNode::Map { .. } => None,
+            TypeNode::Union(_) | TypeNode::Enum(_) | TypeNode::Bitmask(_) => None,
+        };
+        let run = run.filter(|_| !member.optional && it.extensibility == Extensibility::Final)?;
+        all = match all {
+            None => Some(run),
+            Some(all) if may_join(topic, all, run) => Some(Run {
+                count: all.count + run.count,
+                ..all
+            }),
+            Some(_) => return None,
+        };
+    }
+    all
 }
 
 fn union(topic: &GeneralTopic, it: &UnionNode) -> UnionPlan {

@@ -1,11 +1,13 @@
 //! One way through a payload by the plan of its type; what becomes of the values is the [`Sink`]'s.
 
+use std::sync::Arc;
+
 use efd_shared_types::general::DEPTH_MAX;
 use efd_shared_types::model::Extensibility;
 
 use super::fault::{At, Fault, Walked};
 use super::list::Slot;
-use super::plan::{Elements, Fixed, GeneralPlan, MemberPlan, Node, Step, StructPlan};
+use super::plan::{Elements, Fixed, GeneralPlan, MemberPlan, Node, Run, Step, StructPlan};
 use super::sink::Sink;
 use crate::cdr::{Cursor, Layout, XCDR2};
 use crate::convert::BadValue;
@@ -245,6 +247,18 @@ impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
                 .fixed(fixed, count, cursor)
                 .map_err(|(fault, index)| fault.in_element(index));
         }
+        if let Node::Struct(StructPlan {
+            uniform: Some(run),
+            members,
+            ..
+        }) = &plan.nodes[node]
+            && count > 0
+        {
+            let count = run.count.saturating_mul(count);
+            if self.try_run(Run { count, ..*run }, cursor, |_| &members[0].name)? {
+                return Ok(());
+            }
+        }
         for index in 0..count {
             self.value(node, cursor)
                 .map_err(|fault| fault.in_element(index))?;
@@ -267,35 +281,51 @@ impl<'w, const BE: bool, const ALIGN: usize, S: Sink> Walk<'w, BE, ALIGN, S> {
 
     /// Members back to back. `ends`: the cursor ends where the struct does, wherever that is.
     fn plain(&mut self, it: &StructPlan, cursor: &mut Cursor<'_>, ends: bool) -> Walked {
-        let plan = self.plan;
         for step in &it.steps {
             match *step {
-                Step::Run { first, count } if count > 1 => {
-                    let Node::Fixed(fixed) = &plan.nodes[it.members[first].node] else {
-                        continue;
-                    };
-                    let bytes = fixed.bytes * count;
-                    let mut all = *cursor;
-                    if let Ok(values) = all.take::<ALIGN>(fixed.bytes, bytes) {
-                        *cursor = all;
-                        self.sink.fixed::<BE>(fixed, values).map_err(|bad| {
-                            let offset = all.offset() - bytes + bad.index * fixed.bytes;
-                            let member = &it.members[first + bad.index.min(count - 1)];
-                            Fault::new(offset, bad.cause).in_member(&member.name)
-                        })?;
+                Step::Run {
+                    first,
+                    members,
+                    run,
+                } => {
+                    if self.try_run(run, cursor, |index| &it.members[first + index].name)? {
                         continue;
                     }
                     // The last of them are absent, or it is an error of one of them.
-                    for index in first..first + count {
+                    for index in first..first + members {
                         self.member(it, index, cursor, ends)?;
                     }
                 }
-                Step::Run { first: index, .. } | Step::Member(index) => {
-                    self.member(it, index, cursor, ends)?;
-                }
+                Step::Member(index) => self.member(it, index, cursor, ends)?,
             }
         }
         Ok(())
+    }
+
+    /// Takes the whole of a run, or nothing where not all of it is there. `name` is that of a value
+    /// which has no datum.
+    #[inline(always)]
+    fn try_run<'n>(
+        &mut self,
+        run: Run,
+        cursor: &mut Cursor<'_>,
+        name: impl FnOnce(usize) -> &'n Arc<str>,
+    ) -> Walked<bool> {
+        let plan = self.plan;
+        let Node::Fixed(fixed) = &plan.nodes[run.node] else {
+            return Ok(false);
+        };
+        let bytes = fixed.bytes.saturating_mul(run.count);
+        let mut after = *cursor;
+        let Ok(values) = after.take::<ALIGN>(fixed.bytes, bytes) else {
+            return Ok(false);
+        };
+        *cursor = after;
+        self.sink.fixed::<BE>(fixed, values).map_err(|bad| {
+            let offset = after.offset() - bytes + bad.index * fixed.bytes;
+            Fault::new(offset, bad.cause).in_member(name(bad.index))
+        })?;
+        Ok(true)
     }
 
     pub(super) fn member(

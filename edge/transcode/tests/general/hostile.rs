@@ -289,6 +289,35 @@ fn optional_members_of_xcdr1_have_either_header() {
 }
 
 #[test]
+fn structs_of_numbers_of_one_kind_are_read_together() {
+    let text = "struct V { double x, y; }; struct P { V a; V b; double w; };
+        struct S { float f; P p; sequence<P> list; double end; };";
+    let double = |value: f64| {
+        let bits = value.to_bits();
+        [bits as u32, (bits >> 32) as u32]
+    };
+    let doubles = |values: std::ops::Range<i32>| {
+        let doubles = values.map(|it| double(f64::from(it)));
+        doubles.flatten().collect::<Vec<_>>()
+    };
+    let all = [&[0, 0][..], &doubles(1..6), &[2, 0], &doubles(6..17)].concat();
+    let (_, fields) = read(&of(text), &words(1, &all)).unwrap();
+    let shown = format!("{:?}", &fields[1..]);
+    let numbers = shown.split("Double(").skip(1);
+    let numbers = numbers.map(|it| it.split(')').next().unwrap().parse::<f64>().unwrap());
+    assert!(numbers.eq((1..17).map(f64::from)), "{shown}");
+
+    let cause = Cause::Truncated { need: 8, left: 4 };
+    assert_eq!(
+        refused(text, &words(1, &all[..9])),
+        (cause, 36, "p.b.y".to_owned())
+    );
+    // The least that two take is not there.
+    let cause = Cause::Truncated { need: 80, left: 76 };
+    assert_eq!(refused(text, &words(1, &all[..33])).0, cause);
+}
+
+#[test]
 fn the_two_times_are_in_front() {
     let topic = of("struct S { octet o; };");
     for payload in [&[0, 1, 0, 0, 7][..], &[0, 1, 0, 0, 7, 0]] {

@@ -2,8 +2,8 @@
 
 use efd_shared_types::model::Primitive;
 
-use crate::types::{StructTy, Ty};
-use crate::value::{Slot, Val};
+use super::types::{StructTy, Ty};
+use super::value::{Slot, Val};
 
 /// `None` where the sample lacks a part of it.
 pub fn expected(ty: &StructTy, slots: &[Slot]) -> Option<Vec<u8>> {

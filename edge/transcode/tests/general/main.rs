@@ -11,6 +11,7 @@ mod choices;
 mod golden;
 mod hostile;
 mod key;
+mod same;
 mod types;
 mod value;
 mod writer;
@@ -84,7 +85,7 @@ fn check(encoding: Encoding, ty: &StructTy, topic: &Topic, choices: &mut Choices
     assert!(out.starts_with(b"before"));
     let found = topic.read(&out[6..]);
     assert!(
-        value::same_members(ty, &expected, &found),
+        same::same_members(ty, &expected, &found),
         "{encoding:?}: {payload:02x?}\nexpected {expected:?}\nfound {found:?}"
     );
     // A struct without members is there, wherever that is.

@@ -8,7 +8,7 @@ use efd_shared_types::model::{
 };
 use efd_shared_types::{Type, TypeName, Types};
 
-use crate::choices::Choices;
+use super::choices::Choices;
 
 pub const DEPTH: usize = 4;
 
@@ -218,8 +218,13 @@ impl Gen<'_, '_> {
         let least = usize::from(!self.choices.chance(6));
         let count = least + self.choices.below(if depth == 0 { 8 } else { 4 });
         let ids = self.ids(count);
+        // Numbers of one kind are taken together.
+        let uniform = self
+            .choices
+            .chance(40)
+            .then(|| Primitive::ALL[self.choices.below(15)]);
         let members = ids.into_iter().enumerate().map(|(at, id)| {
-            let ty = self.ty(depth);
+            let ty = uniform.map_or_else(|| self.ty(depth), Ty::Prim);
             MemberTy {
                 name: format!("m{at}"),
                 id,

@@ -3,9 +3,9 @@
 
 use efd_shared_types::model::{Extensibility, Primitive};
 
-use crate::choices::Choices;
-use crate::types::{MemberTy, StructTy, Ty, UnionTy};
-use crate::value::{Slot, Val, flat};
+use super::choices::Choices;
+use super::types::{MemberTy, StructTy, Ty, UnionTy};
+use super::value::{Slot, Val, flat};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoding {
