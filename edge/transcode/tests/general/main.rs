@@ -54,7 +54,7 @@ impl Topic {
         out: &mut Vec<u8>,
     ) -> Result<GeneralOutcome, Undecodable> {
         let stamps = GeneralStamps {
-            source: (payload.len() % 2 == 0).then_some(-5),
+            source: payload.len().is_multiple_of(2).then_some(-5),
             received: 1_800_000_000_000_000_001,
         };
         self.plan.transcode(payload, &stamps, out)

@@ -17,10 +17,10 @@ pub enum Ty {
     Prim(Primitive),
     Str,
     Wide,
-    Seq(Rc<Ty>),
+    Seq(Rc<Self>),
     /// By a typedef where the flag is set: the element is an array then, or not.
-    Arr(Rc<Ty>, Vec<u32>, bool),
-    Map(Rc<Ty>, Rc<Ty>),
+    Arr(Rc<Self>, Vec<u32>, bool),
+    Map(Rc<Self>, Rc<Self>),
     Struct(Rc<StructTy>),
     Union(Rc<UnionTy>),
     Enum(Rc<EnumTy>),

@@ -244,9 +244,9 @@ impl Writer<'_, '_> {
                     order.retain(|_| !self.choices.chance(60));
                 }
                 self.shuffle(&mut order);
-                for at in 0..slots.len() {
-                    if ty.members[at].optional {
-                        found[at] = Slot::None;
+                for (member, found) in ty.members.iter().zip(&mut found) {
+                    if member.optional {
+                        *found = Slot::None;
                     }
                 }
                 let id = ty.members.iter().map(|it| it.id).max().unwrap_or(0) + 3;

@@ -61,15 +61,13 @@ impl<'a> Keys<'a> {
                 return Err(refused(it, &member.name, "it is optional"));
             }
             let is_whole = of_member.iter().any(|rest| rest.is_empty());
-            let inside = match (is_whole, self.topic.node(member.node)) {
-                (true, _) => self.holder(it, member)?,
-                (false, Node::Struct(inner)) => {
-                    Some(self.select(member.node, inner, &of_member)?)
-                }
-                (false, _) => {
-                    let why = "the path does not lead to a member of a struct";
-                    return Err(refused(it, &member.name, why));
-                }
+            let inside = if is_whole {
+                self.holder(it, member)?
+            } else if let Node::Struct(inner) = self.topic.node(member.node) {
+                Some(self.select(member.node, inner, &of_member)?)
+            } else {
+                let why = "the path does not lead to a member of a struct";
+                return Err(refused(it, &member.name, why));
             };
             keys.push(KeyMember {
                 member: position,
