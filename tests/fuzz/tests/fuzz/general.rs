@@ -149,21 +149,33 @@ impl<'a> Datum<'a> {
         match self.topic.node(node) {
             Node::Primitive(primitive) => match primitive {
                 Primitive::Boolean => assert!(self.take(1)[0] < 2),
-                Primitive::F32 | Primitive::F64 => drop(self.take(8)),
-                Primitive::F128 => drop(self.take(16)),
+                Primitive::F32 | Primitive::F64 => {
+                    self.take(8);
+                }
+                Primitive::F128 => {
+                    self.take(16);
+                }
                 Primitive::Char8 | Primitive::Char16 => {
                     let text = std::str::from_utf8(self.bytes()).unwrap();
                     assert_eq!(text.chars().count(), 1);
                 }
                 Primitive::Octet | Primitive::I8 | Primitive::U8 | Primitive::I16 => {
-                    drop(self.long())
+                    self.long();
                 }
-                Primitive::U16 | Primitive::I32 | Primitive::U32 => drop(self.long()),
-                Primitive::I64 => drop(self.long()),
+                Primitive::U16 | Primitive::I32 | Primitive::U32 => {
+                    self.long();
+                }
+                Primitive::I64 => {
+                    self.long();
+                }
                 Primitive::U64 => assert!(self.long() >= 0),
             },
-            Node::Text | Node::WideText => drop(std::str::from_utf8(self.bytes()).unwrap()),
-            Node::Bytes { .. } => drop(self.bytes()),
+            Node::Text | Node::WideText => {
+                std::str::from_utf8(self.bytes()).unwrap();
+            }
+            Node::Bytes { .. } => {
+                self.bytes();
+            }
             Node::Array {
                 element,
                 dimensions,
@@ -195,7 +207,9 @@ impl<'a> Datum<'a> {
                     .for_each(|case| self.nullable(case.member.node));
             }
             Node::Enum(it) => assert!((0..it.literals.len() as i64).contains(&self.long())),
-            Node::Bitmask(_) => drop(self.long()),
+            Node::Bitmask(_) => {
+                self.long();
+            }
         }
     }
 }
