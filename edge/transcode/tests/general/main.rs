@@ -145,7 +145,7 @@ fn is_taken(topic: &Topic, payload: &[u8]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6000, ..ProptestConfig::default() })]
 
     /// Each case is a type and a value of it in each of ten encodings.
     #[test]
