@@ -123,6 +123,15 @@ impl<'a> Cursor<'a> {
         Ok(text.strip_suffix(&[0]).unwrap_or(text))
     }
 
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.body.len() <= self.at
+    }
+
+    /// Bytes that have not been taken.
+    pub(crate) fn left(&self) -> usize {
+        self.body.len().saturating_sub(self.at)
+    }
+
     /// At most padding may follow.
     pub(crate) fn finish(&self) -> Result<(), Cause> {
         match self.body.len().saturating_sub(self.at) {

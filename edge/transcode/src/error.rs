@@ -35,4 +35,18 @@ pub enum Cause {
     UnexpectedMember(u32),
     #[error("no member with id {0}")]
     MissingMember(u32),
+    #[error("a member with id {0} that must be understood, which the type does not have")]
+    NotUnderstood(u32),
+    #[error("{0} is no literal of the enum")]
+    Literal(i64),
+    #[error("UTF-16 unit 0x{0:04x} without the other half of its pair")]
+    Surrogate(u16),
+    #[error("{0} bytes of UTF-16, an odd number")]
+    OddLength(usize),
+    #[error("more than {0} levels of values within values")]
+    Depth(usize),
+    #[error("more than {0} elements without a byte")]
+    Empty(usize),
+    #[error("more than {0} bytes of datum for a payload of this size")]
+    Expansion(usize),
 }

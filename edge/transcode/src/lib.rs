@@ -5,6 +5,8 @@
 //! Out: the datum's bytes behind what `out` already holds, as the topic's Avro schema says (bare,
 //!      without any frame), and an [`Outcome`] with what the pipeline needs to know about it.
 //!
+//! That is the plan of a SAL topic, which is flat. Any other type has a [`GeneralPlan`]; see [`general`].
+//!
 //! And back: an [`Encoder`] makes the sample of a datum again, so that what was recorded can be published.
 //!
 //! Absent: clocks, DDS, a tree of values, allocation per sample (beyond growth of `out`).
@@ -24,6 +26,7 @@ mod cdr;
 mod convert;
 mod encode;
 mod error;
+pub mod general;
 mod key;
 mod mutable;
 mod plan;
@@ -32,6 +35,7 @@ mod stamps;
 pub use cdr::{HEADER_BYTES, PADDING_MAX};
 pub use encode::{Encoded, Encoder, NoSample, NotEncodable};
 pub use error::{Cause, Undecodable};
+pub use general::{GeneralOutcome, GeneralPlan, GeneralStamps};
 pub use key::KeyOf;
 pub use plan::{Outcome, Plan};
 pub use stamps::{LeapSeconds, LeapSecondsError, Stamps};

@@ -11,17 +11,23 @@ const PID_LIST_END: u16 = 0x3f02;
 const PID_SENTINEL: u16 = 1;
 /// The two upper bits say how a reader is to treat what it does not know.
 const PID_MASK: u16 = 0x3fff;
+const MUST_UNDERSTAND: u16 = 0x4000;
+/// With an extended header it stands beside the id; the short header before it has it always.
+const MUST_UNDERSTAND_EXTENDED: u32 = 0x4000_0000;
 const ID_MASK: u32 = 0x0fff_ffff;
+
+/// Takes a length and as many bytes; returns these, in the same alignment.
+pub(crate) fn block<'a, const BE: bool>(cursor: &mut Cursor<'a>) -> Result<Cursor<'a>, Cause> {
+    let len = cursor.take_u32::<BE>()? as usize;
+    let inner = cursor.until(cursor.at.saturating_add(len))?;
+    cursor.at = inner.body.len();
+    Ok(inner)
+}
 
 /// Takes the length, returns the members. What follows the members must be padding.
 pub(crate) fn delimited<'a, const BE: bool>(cursor: &mut Cursor<'a>) -> Result<Cursor<'a>, Cause> {
-    let len = cursor.take_u32::<BE>()? as usize;
-    let inner = cursor.until(cursor.at.saturating_add(len))?;
-    Cursor {
-        at: inner.body.len(),
-        ..*cursor
-    }
-    .finish()?;
+    let inner = block::<BE>(cursor)?;
+    cursor.finish()?;
     Ok(inner)
 }
 
@@ -29,12 +35,19 @@ pub(crate) fn delimited<'a, const BE: bool>(cursor: &mut Cursor<'a>) -> Result<C
 #[derive(Debug)]
 pub(crate) struct Members<'a, const BE: bool, const ALIGN: usize> {
     first: Cursor<'a>,
-    next: Cursor<'a>,
+    next: Headers<'a, BE, ALIGN>,
 }
 
-struct Member<'a> {
-    id: u32,
-    value: Cursor<'a>,
+/// Members with headers, one after the other.
+#[derive(Debug)]
+pub(crate) struct Headers<'a, const BE: bool, const ALIGN: usize>(pub Cursor<'a>);
+
+#[derive(Debug)]
+pub(crate) struct Member<'a> {
+    pub id: u32,
+    /// Whoever does not know it must not take the rest either.
+    pub must_understand: bool,
+    pub value: Cursor<'a>,
 }
 
 impl<'a, const BE: bool, const ALIGN: usize> Members<'a, BE, ALIGN> {
@@ -46,7 +59,7 @@ impl<'a, const BE: bool, const ALIGN: usize> Members<'a, BE, ALIGN> {
         }
         let mut members = Self {
             first: cursor,
-            next: cursor,
+            next: Headers(cursor),
         };
         let mut count = 0;
         while let Some(member) = members.read(plan)? {
@@ -57,9 +70,9 @@ impl<'a, const BE: bool, const ALIGN: usize> Members<'a, BE, ALIGN> {
             }
         }
         if ALIGN != XCDR2 {
-            plan.at(members.next.finish(), members.next.offset(), None)?;
+            plan.at(members.next.0.finish(), members.next.0.offset(), None)?;
         }
-        members.next = members.first;
+        members.next = Headers(members.first);
         Ok(members)
     }
 
@@ -70,8 +83,8 @@ impl<'a, const BE: bool, const ALIGN: usize> Members<'a, BE, ALIGN> {
         index: usize,
         id: u32,
     ) -> Result<Cursor<'a>, Undecodable> {
-        for start in [self.next, self.first] {
-            self.next = start;
+        for start in [self.next.0, self.first] {
+            self.next = Headers(start);
             while let Some(member) = self.read(plan)? {
                 if member.id == id {
                     return Ok(member.value);
@@ -80,45 +93,36 @@ impl<'a, const BE: bool, const ALIGN: usize> Members<'a, BE, ALIGN> {
         }
         plan.at(
             Err(Cause::MissingMember(id)),
-            self.next.offset(),
+            self.next.0.offset(),
             Some(index),
         )
     }
 
     fn read(&mut self, plan: &Plan) -> Result<Option<Member<'a>>, Undecodable> {
-        let member = if ALIGN == XCDR2 {
-            self.read_xcdr2()
-        } else {
-            self.read_xcdr1()
-        };
-        plan.at(member, self.next.offset(), None)
+        let member = self.next.read();
+        plan.at(member, self.next.0.offset(), None)
     }
+}
 
-    /// A value counts its alignment from its own first byte.
-    fn read_xcdr1(&mut self) -> Result<Option<Member<'a>>, Cause> {
-        let cursor = &mut self.next;
-        cursor.take::<4>(4, 0)?;
-        let pid = cursor.take_u16::<BE>()? & PID_MASK;
-        let len = cursor.take_u16::<BE>()?;
-        let (id, len) = match (pid, len) {
-            (PID_LIST_END, _) | (PID_SENTINEL, 0) => return Ok(None),
-            (PID_EXTENDED, _) => {
-                let id = cursor.take_u32::<BE>()? & ID_MASK;
-                (id, cursor.take_u32::<BE>()? as usize)
-            }
-            (pid, len) => (pid.into(), len.into()),
+impl<'a, const BE: bool, const ALIGN: usize> Headers<'a, BE, ALIGN> {
+    /// The next member; `None` at the end.
+    #[inline(always)]
+    pub(crate) fn read(&mut self) -> Result<Option<Member<'a>>, Cause> {
+        if ALIGN == XCDR2 {
+            return self.read_xcdr2();
+        }
+        let Parameter { pid, member } = parameter::<BE>(&mut self.0)?;
+        let is_end = match pid {
+            PID_LIST_END => true,
+            PID_SENTINEL => member.value.body.is_empty(),
+            _ => false,
         };
-        let base = cursor.offset();
-        let body = cursor.take::<4>(1, len)?;
-        Ok(Some(Member {
-            id,
-            value: Cursor { body, at: 0, base },
-        }))
+        Ok((!is_end).then_some(member))
     }
 
     /// A value keeps the alignment of the whole.
     fn read_xcdr2(&mut self) -> Result<Option<Member<'a>>, Cause> {
-        let cursor = &mut self.next;
+        let cursor = &mut self.0;
         if cursor.finish().is_ok() {
             return Ok(None);
         }
@@ -138,7 +142,49 @@ impl<'a, const BE: bool, const ALIGN: usize> Members<'a, BE, ALIGN> {
         cursor.at = value.body.len();
         Ok(Some(Member {
             id: header & ID_MASK,
+            must_understand: header >> 31 == 1,
             value,
         }))
     }
+}
+
+/// A member with a header of XCDR1.
+#[derive(Debug)]
+pub(crate) struct Parameter<'a> {
+    pid: u16,
+    pub member: Member<'a>,
+}
+
+impl Parameter<'_> {
+    pub(crate) fn is_end(&self) -> bool {
+        self.pid == PID_LIST_END
+    }
+}
+
+/// A value counts its alignment from its own first byte. The end of a list has one of no bytes,
+/// whatever length it states.
+pub(crate) fn parameter<'a, const BE: bool>(
+    cursor: &mut Cursor<'a>,
+) -> Result<Parameter<'a>, Cause> {
+    cursor.take::<4>(4, 0)?;
+    let flags = cursor.take_u16::<BE>()?;
+    let pid = flags & PID_MASK;
+    let len = cursor.take_u16::<BE>()?;
+    let (id, len, must_understand) = match pid {
+        PID_LIST_END => (pid.into(), 0, false),
+        PID_EXTENDED => {
+            let id = cursor.take_u32::<BE>()?;
+            let len = cursor.take_u32::<BE>()? as usize;
+            (id & ID_MASK, len, id & MUST_UNDERSTAND_EXTENDED != 0)
+        }
+        pid => (pid.into(), len.into(), flags & MUST_UNDERSTAND != 0),
+    };
+    let base = cursor.offset();
+    let body = cursor.take::<4>(1, len)?;
+    let member = Member {
+        id,
+        must_understand,
+        value: Cursor { body, at: 0, base },
+    };
+    Ok(Parameter { pid, member })
 }

@@ -13,6 +13,7 @@ mod avro;
 mod blocks;
 mod buffer;
 mod frames;
+mod general;
 mod model;
 mod parcel;
 mod text;
