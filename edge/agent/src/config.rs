@@ -184,7 +184,7 @@ pub struct Commit {
 impl Default for Commit {
     fn default() -> Self {
         Self {
-            within: Span::from_millis(20),
+            within: Span::from_millis(10),
             bytes: ByteSize::from_bytes(512 << 10),
             compression: 1,
             shards: 1,

@@ -1,5 +1,7 @@
-//! Runs the tests in two lanes side by side: those that start whole systems, which mostly wait, and all others.
+//! Runs the tests in lanes side by side: those that start whole systems, those of them whose time is that of clusters which come
+//! and go, and all others.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -11,8 +13,19 @@ use serde_json::Value as Json;
 
 use crate::project::{cargo, say, typed};
 
-/// Packages whose tests start programs of ours on a bus of their own: one after the other, each wants the machine.
+/// One program of a lane after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// Programs of ours on a bus of their own.
+    Systems,
+    /// Such that mostly wait: for outages to be over, seats to change hands, brokers to start.
+    Clusters,
+    Others,
+}
+
+/// Packages whose tests are of the lanes of systems, and which of their programs mostly wait.
 const SYSTEMS: [&str; 1] = ["tests/e2e"];
+const CLUSTERS: [&str; 3] = ["cluster", "faults", "kafka"];
 
 /// A compiled test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +53,15 @@ impl Program {
         Some(Self { name, folder, path })
     }
 
-    fn is_system(&self) -> bool {
-        SYSTEMS.iter().any(|folder| self.folder.ends_with(folder))
+    fn lane(&self) -> Lane {
+        if !SYSTEMS.iter().any(|folder| self.folder.ends_with(folder)) {
+            return Lane::Others;
+        }
+        let target = self.name.rsplit(' ').next();
+        match target.is_some_and(|target| CLUSTERS.contains(&target)) {
+            true => Lane::Clusters,
+            false => Lane::Systems,
+        }
     }
 }
 
@@ -54,11 +74,13 @@ struct Ran {
 /// Compiles with `arguments` (of `cargo test`) and runs everything, whatever fails. `equip` gives each test its
 /// environment.
 pub(crate) fn run(arguments: &[&str], equip: impl Fn(&mut Command) + Sync) -> Result<()> {
-    let programs = compile(arguments)?;
-    let (systems, others): (Vec<_>, Vec<_>) = programs.into_iter().partition(Program::is_system);
+    let mut lanes: BTreeMap<Lane, Vec<Program>> = BTreeMap::new();
+    for program in compile(arguments)? {
+        lanes.entry(program.lane()).or_default().push(program);
+    }
     let (done, results) = channel();
     let failed = thread::scope(|scope| {
-        for lane in [systems, others] {
+        for lane in lanes.into_values() {
             let (done, equip) = (done.clone(), &equip);
             scope.spawn(move || {
                 for program in lane {
@@ -165,7 +187,17 @@ mod tests {
         };
         let program = Program::of(&message(true, "test")).unwrap();
         assert_eq!(program.name, "tests/e2e: rescue");
-        assert!(program.is_system());
+        assert_eq!(program.lane(), Lane::Systems);
+        let cluster = Program {
+            name: "tests/e2e: cluster".into(),
+            ..program.clone()
+        };
+        assert_eq!(cluster.lane(), Lane::Clusters);
+        let other = Program {
+            folder: root().join("central/log"),
+            ..cluster
+        };
+        assert_eq!(other.lane(), Lane::Others);
         assert_eq!(
             Program::of(&message(true, "lib")).unwrap().name,
             "tests/e2e: lib"
