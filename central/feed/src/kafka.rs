@@ -34,6 +34,8 @@ const CREATE_MAX: usize = 500;
 const CREATE_WITHIN: Duration = Duration::from_secs(60);
 /// Reading back gives up after nothing has come for this long.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// From the end of a partition to looking which have ended.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// Rounds of [`FeedOptions::settle`] before ends that keep moving are taken to be another's work.
 const SETTLE_ROUNDS_MAX: u32 = 20;
 
@@ -304,13 +306,24 @@ impl KafkaBroker {
     /// Until every end is reached.
     fn consume(&self, unread: &mut Unread, met: &mut dyn FnMut(Met)) -> Result<(), Unreadable> {
         let mut give_up_at = now() + SILENCE_MAX;
+        let mut look_at: Option<Instant> = None;
         while !unread.is_empty() {
-            let wait = give_up_at.saturating_duration_since(now());
+            if look_at.is_some_and(|at| at <= now()) {
+                look_at = None;
+                let before = unread.len();
+                self.drop_finished(unread)?;
+                if unread.len() < before {
+                    give_up_at = now() + SILENCE_MAX;
+                }
+                continue;
+            }
+            let until = look_at.map_or(give_up_at, |at| at.min(give_up_at));
+            let wait = until.saturating_duration_since(now());
             let message = match self.consumer.poll(wait) {
                 Some(Ok(message)) => message,
-                // The consumer was assigned; the end of any partition is noted here too.
+                // The consumer was assigned; that any partition has ended is noted here too, but not which.
                 Some(Err(KafkaError::PartitionEOF(_))) => {
-                    self.drop_finished(unread)?;
+                    look_at.get_or_insert_with(|| now() + LOOK_AFTER);
                     continue;
                 }
                 // It is no member of its group, and needs no right to be one.
@@ -321,6 +334,7 @@ impl KafkaBroker {
                 }
                 Some(Err(error)) if is_forbidden(&error) => return Err(Unreadable::Forbidden),
                 Some(Err(error)) => return Err(unavailable("read back")(error).into()),
+                None if now() < give_up_at => continue,
                 None => {
                     let (count, limit) = (unread.len(), SILENCE_MAX);
                     let reason = format!(
@@ -346,7 +360,8 @@ impl KafkaBroker {
         Ok(())
     }
 
-    /// Topics whose last offsets hold nothing (compacted, aborted) end without a message.
+    /// Topics whose last offsets hold nothing (compacted, aborted) end without a message. To be done rarely: librdkafka looks
+    /// through all topics for each.
     fn drop_finished(&self, unread: &mut Unread) -> Result<(), BrokerError> {
         let positions = self.consumer.position().map_err(unavailable("read back"))?;
         for element in positions.elements() {

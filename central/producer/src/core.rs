@@ -41,8 +41,10 @@ pub(crate) struct NodeId(pub i32);
 
 /// After an answer that says so, the same is sent again so much later.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// A topic that was just made is known everywhere after this long; one that is not, does not exist.
-const UNKNOWN_MAX: Duration = Duration::from_secs(10);
+/// A topic that had a leader and is unknown for so long does not exist any more.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+/// One that never had: a small cluster that makes thousands of topics needs its time until all of its brokers know them.
+const ABSENT_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leader {
@@ -75,6 +77,7 @@ struct Topic {
     /// To be sent again as it is.
     again: Option<Outgoing>,
     waiting: VecDeque<Growing>,
+    has_had_leader: bool,
     /// Since when the cluster says that there is no such topic.
     unknown_since: Option<Duration>,
 }
@@ -179,6 +182,7 @@ impl Core {
             sequence: 0,
             again: None,
             waiting: VecDeque::new(),
+            has_had_leader: false,
             unknown_since: None,
         });
         ix
@@ -419,7 +423,9 @@ impl Core {
             }
             match found {
                 Found::Leader(node) => {
-                    self.topic_mut(ix).leader = Leader::Node(node);
+                    let topic = self.topic_mut(ix);
+                    topic.leader = Leader::Node(node);
+                    topic.has_had_leader = true;
                     self.queue(ix);
                 }
                 Found::Error(error) if is_of_topic(error) => {
@@ -431,7 +437,11 @@ impl Core {
                     let name = Arc::clone(&topic.name);
                     if error == ResponseError::UnknownTopicOrPartition {
                         let since = *topic.unknown_since.get_or_insert(now);
-                        if UNKNOWN_MAX <= now.saturating_sub(since) {
+                        let patience = match topic.has_had_leader {
+                            true => GONE_AFTER,
+                            false => ABSENT_AFTER,
+                        };
+                        if patience <= now.saturating_sub(since) {
                             self.refuse_topic(ix, format!("{name}: {error}"));
                             continue;
                         }

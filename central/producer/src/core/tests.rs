@@ -270,33 +270,50 @@ fn what_waits_is_bounded() {
     assert!(core.take(NodeId(0)).is_empty());
 }
 
+/// How long a topic is asked for until its records are refused.
+fn patience(core: &mut Core, topic: TopicIx, from: Duration) -> Duration {
+    push(core, topic, 7).unwrap();
+    core.flush();
+    let mut now = from;
+    while core.acks().is_empty() {
+        core.handle_time(now);
+        for (ix, _) in core.leaderless(now) {
+            let unknown = Found::Error(ResponseError::UnknownTopicOrPartition);
+            core.handle_found(vec![(ix, unknown)], now);
+        }
+        for sent in core.take(NodeId(1)) {
+            let unknown = Verdict::Again {
+                reason: String::new(),
+                moved: true,
+            };
+            core.handle_answer(sent, unknown, now);
+        }
+        now += STEP;
+        assert!(now < from + ABSENT_AFTER * 2);
+    }
+    let ack = core.acks().remove(0);
+    assert!(matches!(ack.result, Err(Refusal::Topic(_))), "{ack:?}");
+    now - from
+}
+
 #[test]
 fn a_topic_that_does_not_exist_is_refused_after_a_while() {
     let mut core = Core::new(Limits::default());
     core.handle_identity(IDENTITY);
     let topic = core.topic("t");
-    push(&mut core, topic, 7).unwrap();
-    core.flush();
-    let mut now = Duration::ZERO;
-    let mut asked = 0;
-    while core.acks().is_empty() {
-        for (ix, _) in core.leaderless(now) {
-            asked += 1;
-            let unknown = Found::Error(ResponseError::UnknownTopicOrPartition);
-            core.handle_found(vec![(ix, unknown)], now);
-        }
-        now += STEP;
-        assert!(now < UNKNOWN_MAX * 2);
-    }
-    assert!(UNKNOWN_MAX <= now && asked > 2, "{asked} in {now:?}");
-    let ack = core.acks().remove(0);
-    assert!(matches!(ack.result, Err(Refusal::Topic(_))), "{ack:?}");
+    let absent = patience(&mut core, topic, Duration::ZERO);
+    assert!(absent >= ABSENT_AFTER, "{absent:?}");
     // Made anew, it gets what comes then.
     push(&mut core, topic, 8).unwrap();
     core.flush();
     let leader = Found::Leader(NodeId(1));
-    core.handle_found(vec![(topic, leader)], now);
-    assert_eq!(core.take(NodeId(1)).len(), 1);
+    core.handle_found(vec![(topic, leader)], absent);
+    let sent = core.take(NodeId(1)).remove(0);
+    core.handle_answer(sent, Verdict::Appended(0), absent);
+    core.acks().clear();
+    // Deleted, it holds up the others for less long.
+    let gone = patience(&mut core, topic, absent);
+    assert!(GONE_AFTER <= gone && gone < ABSENT_AFTER, "{gone:?}");
 }
 
 #[test]
