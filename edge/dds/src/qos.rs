@@ -183,6 +183,13 @@ impl Qos {
         self
     }
 
+    /// Whatever a writer may add for batching: a reader that asks for less than is offered gets nothing.
+    pub(crate) fn any_latency(self) -> Self {
+        // SAFETY: our own live object; the largest duration stands for no limit.
+        unsafe { dds::dds_qset_latency_budget(self.0, i64::MAX) };
+        self
+    }
+
     pub(crate) fn history(self, history: History) -> Self {
         let (kind, depth) = history.to_c();
         // SAFETY: our own live object.

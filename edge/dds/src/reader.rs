@@ -136,6 +136,7 @@ impl Reader {
             .reliability(spec.reliability)
             .durability(spec.durability.min(Durability::TransientLocal))
             .ownership(spec.ownership)
+            .any_latency()
             // A limit that can fill would stop the publisher for everyone; the listener keeps the reader empty.
             .history(History::KeepAll)
             .unlimited()

@@ -134,6 +134,7 @@ class Values:
 
 
 def publish(arguments):
+    from cyclonedds.core import Policy
     from cyclonedds.domain import DomainParticipant
     from cyclonedds.pub import DataWriter, Publisher
     from cyclonedds.topic import Topic
@@ -147,7 +148,9 @@ def publish(arguments):
         qos = qos_of(arguments.site, module, name)
         topic = Topic(participant, f"{module}_{name}", struct)
         lines = (folder / f"{base_name(module, name)}.jsonl").open("w")
-        for offer, qos in offers_of(qos) if arguments.offers else [("", qos)]:
+        # Of several exclusive writers the strongest is heard alone, by every reader.
+        is_shared = Policy.Ownership.Exclusive not in qos
+        for offer, qos in offers_of(qos) if arguments.offers and is_shared else [("", qos)]:
             writer = DataWriter(Publisher(participant, qos=qos), topic, qos=qos)
             sources.append((module, name, members, struct, writer, lines, offer))
     wait_for_readers([source[4] for source in sources])
@@ -192,7 +195,8 @@ def wait_for_readers(writers, within=60):
     until = time.monotonic() + within
     while any(len(writer.get_matched_subscriptions()) == 0 for writer in writers):
         if time.monotonic() > until:
-            sys.exit("some writers have no reader")
+            lonely = [str(writer.get_qos()) for writer in writers if len(writer.get_matched_subscriptions()) == 0]
+            sys.exit(f"{len(lonely)} of {len(writers)} writers have no reader: {lonely[0]}")
         time.sleep(0.1)
 
 
