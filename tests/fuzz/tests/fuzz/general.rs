@@ -283,9 +283,12 @@ fn general_cdr() {
         // The same refusal in another form or of another type is another way.
         run: |input| {
             let [number, _, form] = *input.first_chunk::<3>().unwrap_or(&[0; 3]);
-            let way = check(input).unwrap_or_else(|error| match error.cause {
-                Cause::Encapsulation(_) => 0,
-                cause => told(&format!("{cause:?} {:?}", error.field)),
+            let way = check(input).unwrap_or_else(|error| {
+                let Undecodable { cause, field, .. } = &error;
+                match matches!(cause, Cause::Encapsulation(_)) {
+                    true => 0,
+                    false => told(&format!("{cause:?} {field:?}")),
+                }
             });
             way ^ u64::from(form & 15) << 32 ^ u64::from(number) << 40
         },
