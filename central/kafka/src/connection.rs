@@ -7,6 +7,9 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use crate::{Password, Properties};
 
+/// Where Debian has the authorities that it trusts.
+pub const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     /// `host:port`, more than one separated by commas.

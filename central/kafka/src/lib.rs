@@ -11,7 +11,9 @@ mod password;
 mod properties;
 
 pub use client::{Quiet, block_on, log};
-pub use connection::{ClientCertificate, Connection, ConnectionError, Login, Mechanism, Tls};
+pub use connection::{
+    ClientCertificate, Connection, ConnectionError, Login, Mechanism, SYSTEM_CA_FILE, Tls,
+};
 pub use fault::{reason, retell};
 pub use password::{Password, PasswordError, exposed};
 pub use properties::Properties;

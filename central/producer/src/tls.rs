@@ -3,15 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use efd_central_kafka::Tls;
+use efd_central_kafka::{SYSTEM_CA_FILE, Tls};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::link::LinkError;
-
-/// Where Debian has the authorities that it trusts.
-const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 pub(crate) fn config(tls: &Tls) -> Result<Arc<ClientConfig>, LinkError> {
     let path = tls

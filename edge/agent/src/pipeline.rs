@@ -207,12 +207,12 @@ impl Pipeline {
             return;
         }
         let (writer, reader) = (sample.publication_handle(), sample.reader());
-        let age = now.since(UtcNanos(sample.received().realtime_ns)).abs();
+        let age = || now.since(UtcNanos(sample.received().realtime_ns)).abs();
         let binding = match state.by_writer.get(&writer) {
             Some(bound) if bound.reader == reader => Some(&bound.binding),
             Some(_) => return,
             // The notice is under way: it is sent right after the reader is made.
-            None if age < ORPHAN_NS => None,
+            None if age() < ORPHAN_NS => None,
             None => state.by_reader.get(&reader),
         };
         let Some(binding) = binding else {

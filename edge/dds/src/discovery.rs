@@ -17,6 +17,7 @@ use crate::config::VendorId;
 use crate::error::{DdsCode, EntityError};
 use crate::participant::Inner;
 use crate::qos::{Durability, Ownership, QosView, Reliability, Representation, to_ns};
+use crate::types::type_information;
 
 /// Handles of the built-in topics (`DDS_BUILTIN_TOPIC_…`, macros that the bindings leave out).
 const PSEUDO_HANDLES: dds::dds_entity_t = 0x7fff_0000;
@@ -286,7 +287,7 @@ impl Discovery {
             ownership: qos.ownership(),
             representations: qos.representations(),
             keyed: guid.is_keyed_writer(),
-            has_type_info: has_type_info(sample),
+            has_type_info: !type_information(sample).is_null(),
             participant,
             hostname: process.and_then(|info| info.hostname.clone()),
             process: process.and_then(|info| info.process.clone()),
@@ -362,18 +363,6 @@ fn take_each(
         }
     }
     Ok(())
-}
-
-fn has_type_info(sample: &dds::dds_builtintopic_endpoint_t) -> bool {
-    let mut type_info = ptr::null();
-    // SAFETY: a sample during its loan, which the call only reads; the result is not kept.
-    let code = unsafe {
-        dds::dds_builtintopic_get_endpoint_type_info(
-            ptr::from_ref(sample).cast_mut(),
-            &raw mut type_info,
-        )
-    };
-    code == 0 && !type_info.is_null()
 }
 
 /// # Safety

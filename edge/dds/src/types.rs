@@ -106,11 +106,9 @@ impl TypeLookup {
         endpoint: *mut dds::dds_builtintopic_endpoint_t,
         within: Duration,
     ) -> Result<AnnouncedType, LookupError> {
-        let mut type_info = ptr::null();
-        // SAFETY: a sample of this topic during its loan; what comes back lives as long.
-        let code =
-            unsafe { dds::dds_builtintopic_get_endpoint_type_info(endpoint, &raw mut type_info) };
-        if code != 0 || type_info.is_null() {
+        // SAFETY: a sample of this topic during its loan.
+        let type_info = type_information(unsafe { &*endpoint });
+        if type_info.is_null() {
             return Err(LookupError::NotAnnounced);
         }
         let mut descriptor: *mut dds::dds_topic_descriptor_t = ptr::null_mut();
@@ -145,6 +143,21 @@ impl Drop for TypeLookup {
         // SAFETY: a live handle of ours.
         unsafe { dds::dds_delete(self.publications) };
     }
+}
+
+/// What a writer announces of its type, null where nothing is. Lives as long as the loan that the sample is of.
+pub(crate) fn type_information(
+    sample: &dds::dds_builtintopic_endpoint_t,
+) -> *const dds::dds_typeinfo_t {
+    let mut type_info = ptr::null();
+    // SAFETY: a sample during its loan, which the call only reads.
+    let code = unsafe {
+        dds::dds_builtintopic_get_endpoint_type_info(
+            ptr::from_ref(sample).cast_mut(),
+            &raw mut type_info,
+        )
+    };
+    if code == 0 { type_info } else { ptr::null() }
 }
 
 /// # Safety

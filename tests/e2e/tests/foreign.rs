@@ -28,14 +28,15 @@ fn own_idl() -> PathBuf {
 const COMPONENTS: [&str; 3] = ["LabWeather", "LabMirror", "LabMount"];
 
 /// Publishes the component without our code, until centre and consumers have everything.
-fn publish(component: &str, options: Options) -> Setup {
+fn publish(component: &str, options: Options, more: &[&str]) -> Setup {
     let mut setup = Setup::with(options);
     setup.start();
     let mut command = setup.python("sal_bus.py");
     command
         .arg("publish")
         .arg(Setup::lab_file(component))
-        .arg(setup.rig.oracle());
+        .arg(setup.rig.oracle())
+        .args(more);
     let captured = process::run(command, Duration::from_secs(120)).unwrap();
     assert!(captured.status.success(), "{}", captured.stderr);
     setup.rig.drain(SETTLE).unwrap();
@@ -51,7 +52,7 @@ fn announced_types_need_no_file() {
             edge_idl: Some(Vec::new()),
             ..Options::new("announced")
         };
-        let mut setup = publish(component, options);
+        let mut setup = publish(component, options, &[]);
         assert_eq!(setup.edge_number("/bus/untyped_topics"), 0);
         assert_eq!(setup.edge_number("/samples/parked"), 0);
         setup.rig.stop().unwrap();
@@ -66,17 +67,8 @@ fn announced_types_need_no_file() {
 #[test]
 fn writers_that_offer_other_things_are_taken_once() {
     let _turn = exclusive();
-    let mut setup = Setup::new("offers");
-    setup.start();
-    let mut command = setup.python("sal_bus.py");
-    command
-        .arg("publish")
-        .arg(Setup::lab_file("LabWeather"))
-        .arg(setup.rig.oracle())
-        .args(["--offers", "--rate", "400"]);
-    let captured = process::run(command, Duration::from_secs(120)).unwrap();
-    assert!(captured.status.success(), "{}", captured.stderr);
-    setup.rig.drain(SETTLE).unwrap();
+    let more = ["--offers", "--rate", "400"];
+    let mut setup = publish("LabWeather", Options::new("offers"), &more);
     let duplicates = setup.edge_number("/samples/duplicates");
     setup.rig.stop().unwrap();
     let account = setup.law();
@@ -90,7 +82,7 @@ fn writers_that_offer_other_things_are_taken_once() {
 fn values_of_a_foreign_publisher_arrive_to_the_bit() {
     let _turn = exclusive();
     for component in COMPONENTS {
-        let mut setup = publish(component, Options::new("foreign"));
+        let mut setup = publish(component, Options::new("foreign"), &[]);
         setup.rig.stop().unwrap();
         let account = setup.law();
         assert_eq!(account.lost, 0, "{}", account.summary());
@@ -108,7 +100,7 @@ fn values_of_a_foreign_publisher_arrive_in_the_public_topics() {
         return;
     };
     for component in COMPONENTS {
-        let mut setup = publish(component, services.options("foreign-kafka"));
+        let mut setup = publish(component, services.options("foreign-kafka"), &[]);
         let public = setup.check_values("kafka");
         assert!(
             public["topics"].as_u64() > Some(2) && public["compared"].as_u64() > Some(500),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use efd_central_kafka::SYSTEM_CA_FILE;
 use efd_shared_model::Schema;
 use serde_json::{Value, json};
 use ureq::RequestBuilder;
@@ -24,9 +25,6 @@ pub(crate) struct HttpRegistry {
     agent: ureq::Agent,
     address: RegistryAddress,
 }
-
-/// Where Debian has the authorities that it trusts.
-const SYSTEM_CA_FILE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 fn agent(options: &FeedOptions, within: Duration) -> Result<ureq::Agent, OptionsError> {
     let mut config = ureq::Agent::config_builder()
