@@ -53,8 +53,6 @@ impl Record<'_> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Growing {
     bytes: Vec<u8>,
-    /// What comes back with the acknowledgement of each record.
-    pub opaques: Vec<usize>,
     records: i32,
     begun_ms: i64,
 }
@@ -72,7 +70,7 @@ impl Growing {
         self.bytes.len()
     }
 
-    pub(crate) fn push(&mut self, record: &Record<'_>, opaque: usize) {
+    pub(crate) fn push(&mut self, record: &Record<'_>) {
         let index = i64::from(self.records);
         self.records += 1;
         let value: usize = record.value.iter().map(|part| part.len()).sum();
@@ -105,7 +103,6 @@ impl Growing {
             put_bytes(out, name.as_bytes());
             put_bytes(out, value);
         }
-        self.opaques.push(opaque);
     }
 
     /// The batch's bytes. `sequence`: of its first record.
@@ -190,22 +187,16 @@ mod tests {
     fn golden_bytes() {
         let mut batch = Growing::new(1_700_000_000_000);
         let headers: [(&str, &[u8]); 1] = [("h", &[1, 2])];
-        batch.push(
-            &Record {
-                key: Some(b"k"),
-                value: [b"ab", b"c"],
-                headers: &headers,
-            },
-            1,
-        );
-        batch.push(
-            &Record {
-                key: None,
-                value: [b"", b""],
-                headers: &[],
-            },
-            2,
-        );
+        batch.push(&Record {
+            key: Some(b"k"),
+            value: [b"ab", b"c"],
+            headers: &headers,
+        });
+        batch.push(&Record {
+            key: None,
+            value: [b"", b""],
+            headers: &[],
+        });
         let hex: String = batch
             .seal(IDENTITY, 5)
             .iter()
@@ -238,14 +229,14 @@ mod tests {
         #[test]
         fn another_reader_finds_the_same(records in records(), sequence in 0..i32::MAX) {
             let mut batch = Growing::new(17);
-            for (index, (key, a, b, headers)) in records.iter().enumerate() {
+            for (key, a, b, headers) in &records {
                 let headers: Vec<(&str, &[u8])> = headers
                     .iter()
                     .map(|(name, value)| (name.as_str(), value.as_slice()))
                     .collect();
                 let record = Record { key: key.as_deref(), value: [a.as_slice(), b.as_slice()], headers: &headers };
                 let before = batch.bytes();
-                batch.push(&record, index);
+                batch.push(&record);
                 prop_assert!(batch.bytes() - before <= record.bytes_max());
             }
             prop_assume!(batch.bytes() < COMPRESSED_FROM_BYTES);

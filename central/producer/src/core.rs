@@ -76,7 +76,7 @@ struct Topic {
     sequence: i32,
     /// To be sent again as it is.
     again: Option<Outgoing>,
-    waiting: VecDeque<Growing>,
+    waiting: VecDeque<Waiting>,
     has_had_leader: bool,
     /// Since when the cluster says that there is no such topic.
     unknown_since: Option<Duration>,
@@ -86,6 +86,13 @@ impl Topic {
     fn has_records(&self) -> bool {
         self.again.is_some() || !self.waiting.is_empty()
     }
+}
+
+/// A batch that grows, and what comes back with the acknowledgement of each of its records.
+#[derive(Debug)]
+struct Waiting {
+    batch: Growing,
+    opaques: Vec<usize>,
 }
 
 /// A batch on its way to a broker.
@@ -213,18 +220,19 @@ impl Core {
         }
         let batch_bytes = self.limits.batch_bytes;
         let topic = self.topic_mut(ix);
-        let batch = match topic.waiting.back_mut() {
-            Some(batch) if batch.bytes() + found <= batch_bytes => batch,
-            Some(_) | None => {
-                topic.waiting.push_back(Growing::new(unix_ms));
-                match topic.waiting.back_mut() {
-                    Some(batch) => batch,
-                    None => return Err(SendError::Closed),
-                }
-            }
+        let has_room = |waiting: &Waiting| waiting.batch.bytes() + found <= batch_bytes;
+        if !topic.waiting.back().is_some_and(has_room) {
+            topic.waiting.push_back(Waiting {
+                batch: Growing::new(unix_ms),
+                opaques: Vec::new(),
+            });
+        }
+        let Some(Waiting { batch, opaques }) = topic.waiting.back_mut() else {
+            return Err(SendError::Closed);
         };
         let before = batch.bytes();
-        batch.push(record, opaque);
+        batch.push(record);
+        opaques.push(opaque);
         let cost = batch.bytes() - before;
         if !std::mem::replace(&mut topic.is_touched, true) {
             self.touched.push(ix);
@@ -280,7 +288,7 @@ impl Core {
                 .again
                 .as_ref()
                 .map(|again| again.cost)
-                .or_else(|| topic.waiting.front().map(Growing::bytes));
+                .or_else(|| topic.waiting.front().map(|waiting| waiting.batch.bytes()));
             let Some(cost) = next else {
                 topic.turn = Turn::Rests;
                 continue;
@@ -290,12 +298,12 @@ impl Core {
                 break;
             }
             let outgoing = topic.again.take().or_else(|| {
-                let mut growing = topic.waiting.pop_front()?;
+                let Waiting { batch, opaques } = topic.waiting.pop_front()?;
                 Some(Outgoing {
                     topic: ix,
                     name: Arc::clone(&topic.name),
-                    opaques: std::mem::take(&mut growing.opaques),
-                    batch: Batch::Growing(growing, identity, topic.sequence),
+                    opaques,
+                    batch: Batch::Growing(batch, identity, topic.sequence),
                     cost,
                     is_doubtful: false,
                 })
@@ -386,8 +394,8 @@ impl Core {
         if let Some(again) = again {
             self.refuse(&again.opaques, again.cost, &refusal);
         }
-        for growing in waiting {
-            self.refuse(&growing.opaques, growing.bytes(), &refusal);
+        for Waiting { batch, opaques } in waiting {
+            self.refuse(&opaques, batch.bytes(), &refusal);
         }
         self.queue(ix);
     }

@@ -11,6 +11,19 @@ const CHUNK: usize = 16;
 /// Of a 64-bit number.
 pub(crate) const VARINT_BYTES_MAX: usize = 10;
 
+/// What `append` puts behind what `out` holds; nothing on an error.
+pub(crate) fn all_or_nothing<T, E>(
+    out: &mut Vec<u8>,
+    append: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
+) -> Result<T, E> {
+    let start = out.len();
+    let result = append(out);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
 /// A value that Avro cannot hold, by its position in the run.
 #[derive(Debug)]
 pub(crate) struct BadValue {

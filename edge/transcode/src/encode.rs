@@ -5,6 +5,7 @@ use std::sync::Arc;
 use efd_shared_types::sal::{SalField, SalTopic, Scalar};
 
 use crate::cdr::HEADER_BYTES;
+use crate::convert::all_or_nothing;
 
 /// XCDR1, little-endian, no options: as SAL's publishers write.
 const ENCAPSULATION: [u8; HEADER_BYTES] = [0, 1, 0, 0];
@@ -75,12 +76,7 @@ impl Encoder {
     /// Appends the payload, encapsulation header included, that `datum` was made of. Every field is as recorded, but
     /// for `private_rcvStamp`, which a publisher leaves 0. Padding is 0. On error `out` is as before.
     pub fn encode(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<Encoded, NotEncodable> {
-        let start = out.len();
-        let result = self.append(datum, out);
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
+        all_or_nothing(out, |out| self.append(datum, out))
     }
 
     fn append(&self, datum: &[u8], out: &mut Vec<u8>) -> Result<Encoded, NotEncodable> {

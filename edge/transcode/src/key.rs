@@ -3,6 +3,7 @@
 use efd_shared_types::sal::Scalar;
 
 use crate::cdr::{Cursor, Form, Layout, XCDR1, XCDR2};
+use crate::convert::all_or_nothing;
 use crate::error::Undecodable;
 use crate::mutable::{Members, delimited};
 use crate::plan::{Plan, Step};
@@ -35,18 +36,13 @@ impl Plan {
         if !self.is_keyed() {
             return Ok(());
         }
-        let start = out.len();
         let (form, cursor) = Form::of(payload)?;
-        let result = match (form.big_endian, form.xcdr2) {
+        all_or_nothing(out, |out| match (form.big_endian, form.xcdr2) {
             (false, false) => self.keys::<false, XCDR1>(form.layout, holds, cursor, out),
             (false, true) => self.keys::<false, XCDR2>(form.layout, holds, cursor, out),
             (true, false) => self.keys::<true, XCDR1>(form.layout, holds, cursor, out),
             (true, true) => self.keys::<true, XCDR2>(form.layout, holds, cursor, out),
-        };
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
+        })
     }
 
     fn keys<const BE: bool, const ALIGN: usize>(

@@ -5,7 +5,7 @@ use super::plan::{Fixed, GeneralPlan, Kind, MemberPlan, NO_TIMES};
 use super::sink::Sink;
 use super::walk::Walk;
 use crate::cdr::{Form, XCDR1, XCDR2, native};
-use crate::convert::{self, BadValue, put_long, put_text};
+use crate::convert::{self, BadValue, all_or_nothing, put_long, put_text};
 use crate::error::{Cause, Undecodable};
 
 /// Bytes of a datum for one of its payload, at most. Values are far below; what the writer left out,
@@ -40,12 +40,7 @@ impl GeneralPlan {
         stamps: &GeneralStamps,
         out: &mut Vec<u8>,
     ) -> Result<GeneralOutcome, Undecodable> {
-        let start = out.len();
-        let result = self.append(payload, stamps, out);
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
+        all_or_nothing(out, |out| self.append(payload, stamps, out))
     }
 
     fn append(

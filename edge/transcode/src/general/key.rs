@@ -9,7 +9,7 @@ use super::plan::{Elements, Fixed, GeneralPlan, MemberPlan, Node, StructPlan};
 use super::sink::Sink;
 use super::walk::Walk;
 use crate::cdr::{Cursor, Form, Layout, XCDR1, XCDR2};
-use crate::convert::BadValue;
+use crate::convert::{BadValue, all_or_nothing};
 use crate::error::{Cause, Undecodable};
 use crate::key::KeyOf;
 use crate::mutable::block;
@@ -29,12 +29,7 @@ impl GeneralPlan {
         if !self.is_keyed() {
             return Ok(());
         }
-        let start = out.len();
-        let result = self.append_key(payload, holds, out);
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
+        all_or_nothing(out, |out| self.append_key(payload, holds, out))
     }
 
     fn append_key(
