@@ -45,16 +45,6 @@ fn check(topic: &Topic, choices: &mut Choices<'_>) {
         columns.push(&datum).unwrap();
         rows.push(values);
     }
-    for (field, column) in decoder.schema().fields.iter().zip(columns.columns()) {
-        assert_eq!(
-            column.values.len(),
-            if field.field_type.is_array() {
-                column.values.len()
-            } else {
-                3
-            }
-        );
-    }
     for (index, expected) in rows.iter().enumerate() {
         let fields = decoder.schema().fields.iter().zip(columns.columns());
         let found: Vec<_> = fields
@@ -107,8 +97,8 @@ fn cell(field: &Field, column: &Column, row: usize) -> Value {
             let value = nested.value().unwrap();
             let mut text = Vec::new();
             nested.put_json(&mut text);
-            let json: serde_json::Value = serde_json::from_slice(&text).unwrap();
-            assert_eq!(json, serde_json::Value::from(value.clone()));
+            let json = serde_json::Value::from(value.clone()).to_string();
+            assert_eq!(String::from_utf8(text).unwrap(), json);
             value
         }
         other => panic!("{other:?}"),
@@ -177,7 +167,7 @@ fn fields_of_a_type_with_all() {
         "nones: <idl.Nones[]>",
         "colors: <idl.Color[][]>",
         "named: <map of idl.Point>",
-        "listed: <idl.S_listed_entry[]>",
+        "listed: <ros.test.topic_listed_entry[]>",
         "u.discriminator: enum RED|GREEN|BLUE",
         "u.tree: <idl.Tree or null>",
         "u.point: <idl.Point or null>",
