@@ -51,10 +51,12 @@ impl Typing<'_> {
     }
 
     fn of(&mut self, id: NodeId) -> (DataType, bool) {
+        // Enough to know that it will be text.
+        if self.leaves > LEAVES_MAX {
+            return (DataType::Utf8, false);
+        }
         let of = self.of;
         let data_type = match of.node(id) {
-            // Enough to know that it will be text.
-            _ if self.leaves > LEAVES_MAX => DataType::Utf8,
             Node::Nullable(inner) => return (self.of(*inner).0, true),
             Node::Scalar(scalar) => self.leaf(scalar_type(*scalar)),
             Node::Timestamp => self.leaf(time_type()),
