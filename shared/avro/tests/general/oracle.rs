@@ -207,6 +207,7 @@ fn expected(value: &Oracle, of: Option<(&NestedType, NodeId)>) -> Value {
                 Node::Map(inner) => *inner,
                 _ => panic!("{node:?}"),
             });
+            let entries: BTreeMap<_, _> = entries.clone().into_iter().collect();
             let entries = entries.iter();
             let entries = entries.map(|(key, value)| (key.clone(), expected(value, inner)));
             Value::Map(entries.collect())
