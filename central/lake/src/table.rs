@@ -99,7 +99,7 @@ pub(crate) const OUR_COLUMNS: [(&str, DataType, &str); 9] = [
     ),
 ];
 
-/// The columns of a table's files. Nothing is null.
+/// The columns of a table's files. Nothing of ours is null, and of the topic's only what was null in the datum.
 pub(crate) fn columns_of(schema: &RecordSchema) -> ArrowSchema {
     let ours = OUR_COLUMNS.iter().map(|(name, data_type, description)| {
         described(*name, data_type.clone(), None, Some(description))

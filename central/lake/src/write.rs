@@ -11,6 +11,7 @@ use arrow::datatypes::Schema as ArrowSchema;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use efd_central_log::Class;
+use efd_shared_arrow::leaves_max;
 use efd_shared_avro::{Columns, Decoder};
 use efd_shared_model::EventTimeOrigin;
 use efd_shared_model::ids::EpochLane;
@@ -25,8 +26,10 @@ use crate::disk::Disk;
 use crate::error::{BufferError, LakeError};
 use crate::table::properties;
 
-/// Datums that are decoded at a time: a column of them takes up to eight times as much.
+/// Datums that are decoded at a time: a column of them takes up to eight times as much, for each of its leaves.
 const SLICE_BYTES: usize = 4 << 20;
+/// However many leaves a column has.
+const SLICE_BYTES_MIN: usize = 64 << 10;
 /// Encoded: what the writer holds in memory, and what a query reads a column of at a time.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
@@ -116,12 +119,13 @@ impl FileWriter {
         lanes: &[LaneText],
     ) -> Result<(), LakeError> {
         let mut rest = run.rows.as_slice();
+        let slice_bytes = slice_bytes(columns);
         while !rest.is_empty() {
             let mut bytes = 0;
             let fits = rest.iter().take_while(|row| {
                 let first = bytes == 0;
                 bytes += row.datum.len() + 1;
-                first || bytes <= SLICE_BYTES
+                first || bytes <= slice_bytes
             });
             let (slice, after) = rest.split_at(fits.count());
             let batch = batch(columns, decoder, slice, &run.bytes, lanes);
@@ -172,6 +176,10 @@ impl FileWriter {
     }
 }
 
+fn slice_bytes(columns: &ArrowSchema) -> usize {
+    (SLICE_BYTES / leaves_max(columns)).max(SLICE_BYTES_MIN)
+}
+
 fn batch(
     columns: &Arc<ArrowSchema>,
     decoder: &Decoder,
@@ -188,8 +196,8 @@ fn batch(
     let times = rows.iter().map(|row| row.time);
     let times = TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC");
     let mut arrays: Vec<ArrayRef> = vec![Arc::new(times)];
-    for column in fields.into_columns() {
-        arrays.push(efd_shared_arrow::array(column)?);
+    for (field, column) in decoder.schema().fields.iter().zip(fields.into_columns()) {
+        arrays.push(efd_shared_arrow::array(field, column)?);
     }
     let text = |of: &dyn Fn(&Row) -> &'static str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(of)))

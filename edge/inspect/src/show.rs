@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use efd_shared_avro::{Decoder, FieldType, RecordSchema, Scalar, Value, read_values};
+use efd_shared_avro::{Decoder, Field, FieldType, RecordSchema, Value, read_values};
 use efd_shared_model::block::Codec;
 use efd_shared_model::clock::ClockSource;
 use efd_shared_model::{
@@ -182,7 +182,7 @@ fn fields(
         let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".into(), printable);
         table.row([
             printable(&field.name),
-            kind(field.field_type),
+            kind(field),
             text(&field.units),
             text(&field.description),
         ]);
@@ -191,17 +191,17 @@ fn fields(
     Ok(table.write(&mut screen.out)?)
 }
 
-fn kind(field_type: FieldType) -> String {
-    let of = |scalar| match scalar {
-        Scalar::Boolean => "boolean",
-        Scalar::Long => "long",
-        Scalar::Double => "double",
-        Scalar::String => "string",
-        Scalar::Bytes => "bytes",
+fn kind(field: &Field) -> String {
+    let kind = match &field.field_type {
+        FieldType::Scalar(_) if field.is_timestamp => "timestamp".to_owned(),
+        FieldType::Scalar(scalar) => scalar.name().to_owned(),
+        FieldType::Array(scalar) => format!("{}[]", scalar.name()),
+        FieldType::Enum(of) => printable(&format!("enum of {}", of.symbols.join(", "))),
+        FieldType::Nested(of) => printable(&of.to_string()),
     };
-    match field_type {
-        FieldType::Scalar(scalar) => of(scalar).to_owned(),
-        FieldType::Array(scalar) => format!("{}[]", of(scalar)),
+    match field.is_nullable {
+        true => format!("{kind} or null"),
+        false => kind,
     }
 }
 

@@ -73,19 +73,21 @@ impl fmt::Display for Column {
     }
 }
 
-pub(crate) fn kind(scalar: Scalar) -> Kind {
-    match scalar {
-        Scalar::Double => Kind::Double,
-        Scalar::Long => Kind::Long,
-        Scalar::Boolean => Kind::Boolean,
-        Scalar::String | Scalar::Bytes => Kind::Text,
+/// What is made of other values is JSON.
+pub(crate) fn kind(field_type: &FieldType) -> Kind {
+    match field_type.scalar() {
+        Some(Scalar::Double) => Kind::Double,
+        Some(Scalar::Long) => Kind::Long,
+        Some(Scalar::Boolean) => Kind::Boolean,
+        Some(Scalar::String | Scalar::Bytes) | None => Kind::Text,
     }
 }
 
 /// Of columns: an answer is a table.
 const COLUMNS_MAX: usize = 4096;
 
-/// The columns of what is asked for; an array without elements means all of it, nothing at all every field.
+/// The columns of what is asked for; an array without elements means all of it, nothing at all every field but arrays of
+/// varying length.
 pub(crate) fn columns(
     topic: &str,
     schema: &RecordSchema,
@@ -97,6 +99,7 @@ pub(crate) fn columns(
         [] => {
             let fields = schema.fields.iter();
             every = fields
+                .filter(|field| !field.field_type.is_array() || field.length.is_some())
                 .map(|field| FieldAsk {
                     field: field.name.clone(),
                     elements: None,
@@ -121,18 +124,19 @@ pub(crate) fn columns(
         let column = |element| Column {
             field: field.name.clone(),
             element,
-            kind: kind(field.field_type.scalar()),
+            kind: kind(&field.field_type),
             units: field.units.clone(),
         };
-        match (field.field_type, &ask.elements) {
-            (FieldType::Scalar(_), None) if columns.len() < COLUMNS_MAX => {
+        let is_array = field.field_type.is_array();
+        match &ask.elements {
+            None if !is_array && columns.len() < COLUMNS_MAX => {
                 columns.push(column(None));
             }
-            (FieldType::Scalar(_), None) => {
+            None if !is_array => {
                 return Err(fault(format!("more than {COLUMNS_MAX} columns")));
             }
-            (FieldType::Scalar(_), Some(_)) => return Err(fault("it is no array".into())),
-            (FieldType::Array(_), elements) => {
+            Some(_) if !is_array => return Err(fault("it is no array".into())),
+            elements => {
                 let elements = match (elements, field.length) {
                     (Some(elements), Some(length)) if length < elements.end => {
                         return Err(fault(format!("it has elements 0 to {}", length - 1)));

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use efd_shared_avro::Sink;
+use efd_shared_avro::{Nested, Sink};
 
 /// Of one field, or one element of an array; `None` where a record has none.
 #[derive(Clone, Debug, PartialEq)]
@@ -321,6 +321,20 @@ impl Sink for Picking<'_> {
 
     fn end_array(&mut self, _field: usize) {}
 
+    /// A row without a value gets none in [`Rows::end_row`].
+    fn null(&mut self, _field: usize) {}
+
+    fn nested(&mut self, field: usize, value: Nested<'_>) {
+        self.put(field, |column| match column {
+            Values::Text(column) => {
+                let mut text = Vec::new();
+                value.put_json(&mut text);
+                column.push(Some(String::from_utf8_lossy(&text).into_owned()));
+            }
+            Values::Double(_) | Values::Long(_) | Values::Boolean(_) => {}
+        });
+    }
+
     fn doubles(&mut self, field: usize, items: &[[u8; 8]]) {
         let picks = &self.picks[field];
         if picks.is_empty() {
@@ -345,5 +359,45 @@ impl Sink for Picking<'_> {
             }
         }
         self.element = here.end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use efd_shared_avro::{Decoder, RecordSchema};
+
+    use super::*;
+    use crate::ask::columns;
+
+    /// What types have that are not SAL's: a null is a row without a value, nested values are JSON.
+    #[test]
+    fn enums_nulls_and_nested_values() {
+        let text = r#"{"type":"record","name":"T","fields":[
+            {"name":"pose","type":{"type":"record","name":"P","fields":[{"name":"x","type":["null","long"]},{"name":"y","type":["null","long"]}]}},
+            {"name":"mode","type":{"type":"enum","name":"E","symbols":["A","B"]}},
+            {"name":"points","type":{"type":"array","items":"P"}},{"name":"end","type":"long"}]}"#;
+        let schema = Arc::new(RecordSchema::parse(text).unwrap());
+        let columns = columns("T", &schema, &[]).unwrap();
+        let mut rows = Rows::new(columns.iter().map(|column| column.kind));
+        let pick = |column| Pick {
+            field: column,
+            elements: 0..1,
+            column,
+        };
+        let picks: Vec<Vec<Pick>> = (0..columns.len()).map(|it| vec![pick(it)]).collect();
+        let mut picking = Picking::new(&picks, &mut rows.columns);
+        let datum = [0, 2, 8, 2, 2, 2, 2, 0, 0, 10];
+        Decoder::new(schema).decode(&datum, &mut picking).unwrap();
+        rows.end_row(1, None, (0, 0));
+        let expected = [
+            Values::Long(vec![None]),
+            Values::Long(vec![Some(4)]),
+            Values::Text(vec![Some("B".into())]),
+            Values::Text(vec![Some(r#"[{"x":1,"y":null}]"#.into())]),
+            Values::Long(vec![Some(5)]),
+        ];
+        assert_eq!(rows.columns, expected);
     }
 }

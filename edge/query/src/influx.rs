@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, RangeInclusive};
 
 use efd_edge_tiers::settings::name;
-use efd_shared_avro::{FieldType, RecordSchema, Scalar};
+use efd_shared_avro::{RecordSchema, Scalar};
 use efd_shared_influxql as influxql;
 use efd_shared_influxql::{Batch, Database, Field, FieldKind, Grid, Policy, Scan, Source};
 use efd_shared_model::UtcNanos;
@@ -81,25 +81,25 @@ impl<'a> Influx<'a> {
     }
 }
 
-/// The fields of a topic, flattened: element 3 of `force` is `force3`. Arrays of unknown length have none.
+/// The fields of a topic, flattened: element 3 of `force` is `force3`. Arrays of unknown length have none, and neither
+/// has what is made of other values.
 fn flattened(schema: &RecordSchema) -> Vec<(String, Column)> {
     let mut all = Vec::new();
     for field in &schema.fields {
-        if field.field_type.scalar() == Scalar::Bytes {
+        if matches!(field.field_type.scalar(), Some(Scalar::Bytes) | None) {
             continue;
         }
         let column = |element| Column {
             field: field.name.clone(),
             element,
-            kind: kind(field.field_type.scalar()),
+            kind: kind(&field.field_type),
             units: None,
         };
-        match field.field_type {
-            FieldType::Scalar(_) => all.push((field.name.clone(), column(None))),
-            FieldType::Array(_) => {
-                let elements = 0..field.length.unwrap_or(0);
-                all.extend(elements.map(|it| (format!("{}{it}", field.name), column(Some(it)))));
-            }
+        if field.field_type.is_array() {
+            let elements = 0..field.length.unwrap_or(0);
+            all.extend(elements.map(|it| (format!("{}{it}", field.name), column(Some(it)))));
+        } else {
+            all.push((field.name.clone(), column(None)));
         }
     }
     all

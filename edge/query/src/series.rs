@@ -23,7 +23,7 @@ use crate::tiered::TierAskOf;
 #[derive(Clone, Debug)]
 pub struct SeriesAsk {
     pub topic: String,
-    /// None: all of them.
+    /// None: all of them but arrays of varying length.
     pub fields: Vec<FieldAsk>,
     pub instance: Option<i32>,
     /// `from..until`, ns UTC.

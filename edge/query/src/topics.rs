@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use efd_shared_avro::{FieldType, Scalar};
+use efd_shared_avro::FieldType;
 use efd_shared_model::{TopicKind, UtcNanos};
 use efd_shared_tiers::is_measured;
 use serde::Serialize;
@@ -102,10 +102,10 @@ impl Library {
         let is_telemetry = topic.kind == TopicKind::Telemetry;
         let fields = topic.schema.fields.iter().map(|field| FieldLine {
             name: field.name.clone(),
-            kind: scalar_name(field.field_type.scalar()),
+            kind: kind_of(&field.field_type),
             units: field.units.clone(),
             description: field.description.clone(),
-            is_array: matches!(field.field_type, FieldType::Array(_)),
+            is_array: field.field_type.is_array(),
             elements: field.length,
             is_measured: is_telemetry && is_measured(&topic.schema, field),
         });
@@ -136,12 +136,10 @@ impl Library {
     }
 }
 
-fn scalar_name(scalar: Scalar) -> &'static str {
-    match scalar {
-        Scalar::Boolean => "boolean",
-        Scalar::Long => "long",
-        Scalar::Double => "double",
-        Scalar::String => "string",
-        Scalar::Bytes => "bytes",
+fn kind_of(field_type: &FieldType) -> &'static str {
+    match field_type {
+        FieldType::Scalar(scalar) | FieldType::Array(scalar) => scalar.name(),
+        FieldType::Enum(_) => "enum",
+        FieldType::Nested(_) => "nested",
     }
 }

@@ -1,7 +1,10 @@
 //! Columns that grow row by row, laid out as Arrow lays them out.
 
+use std::sync::Arc;
+
 use crate::decode::{DatumError, Decoder, Fault, Sink};
-use crate::schema::{FieldType, Scalar};
+use crate::nested::Nested;
+use crate::schema::{Field, FieldType, RecordSchema, Scalar};
 
 /// Offsets are `i32`, and no column has more items than its datums have bytes.
 const DATUM_BYTES_MAX: usize = i32::MAX as usize;
@@ -12,19 +15,31 @@ pub enum Values {
     Boolean(Vec<bool>),
     Long(Vec<i64>),
     Double(Vec<f64>),
-    String { offsets: Vec<i32>, bytes: Vec<u8> },
-    Bytes { offsets: Vec<i32>, bytes: Vec<u8> },
+    String {
+        offsets: Vec<i32>,
+        bytes: Vec<u8>,
+    },
+    Bytes {
+        offsets: Vec<i32>,
+        bytes: Vec<u8>,
+    },
+    /// Values as the datums have them: see [`Nested`].
+    Nested {
+        offsets: Vec<i32>,
+        bytes: Vec<u8>,
+    },
 }
 
 impl Values {
-    fn new(scalar: Scalar) -> Self {
+    fn new(field_type: &FieldType) -> Self {
         let (offsets, bytes) = (vec![0], Vec::new());
-        match scalar {
-            Scalar::Boolean => Self::Boolean(Vec::new()),
-            Scalar::Long => Self::Long(Vec::new()),
-            Scalar::Double => Self::Double(Vec::new()),
-            Scalar::String => Self::String { offsets, bytes },
-            Scalar::Bytes => Self::Bytes { offsets, bytes },
+        match field_type.scalar() {
+            Some(Scalar::Boolean) => Self::Boolean(Vec::new()),
+            Some(Scalar::Long) => Self::Long(Vec::new()),
+            Some(Scalar::Double) => Self::Double(Vec::new()),
+            Some(Scalar::String) => Self::String { offsets, bytes },
+            Some(Scalar::Bytes) => Self::Bytes { offsets, bytes },
+            None => Self::Nested { offsets, bytes },
         }
     }
 
@@ -33,7 +48,9 @@ impl Values {
             Self::Boolean(values) => values.len(),
             Self::Long(values) => values.len(),
             Self::Double(values) => values.len(),
-            Self::String { offsets, .. } | Self::Bytes { offsets, .. } => offsets.len() - 1,
+            Self::String { offsets, .. }
+            | Self::Bytes { offsets, .. }
+            | Self::Nested { offsets, .. } => offsets.len() - 1,
         }
     }
 
@@ -47,9 +64,9 @@ impl Values {
             Self::Boolean(values) => values.len(),
             Self::Long(values) => size_of_val(values.as_slice()),
             Self::Double(values) => size_of_val(values.as_slice()),
-            Self::String { offsets, bytes } | Self::Bytes { offsets, bytes } => {
-                size_of_val(offsets.as_slice()) + bytes.len()
-            }
+            Self::String { offsets, bytes }
+            | Self::Bytes { offsets, bytes }
+            | Self::Nested { offsets, bytes } => size_of_val(offsets.as_slice()) + bytes.len(),
         }
     }
 
@@ -58,7 +75,9 @@ impl Values {
             Self::Boolean(values) => values.truncate(length),
             Self::Long(values) => values.truncate(length),
             Self::Double(values) => values.truncate(length),
-            Self::String { offsets, bytes } | Self::Bytes { offsets, bytes } => {
+            Self::String { offsets, bytes }
+            | Self::Bytes { offsets, bytes }
+            | Self::Nested { offsets, bytes } => {
                 offsets.truncate(length + 1);
                 bytes.truncate(end_of(offsets));
             }
@@ -72,20 +91,23 @@ pub struct Column {
     pub values: Values,
     /// Of an array field: rows + 1 offsets into `values`, the first 0.
     pub offsets: Option<Vec<i32>>,
+    /// Of a field that may be null, by row: whether it is not. Where it is null `values` have a filler.
+    pub is_present: Option<Vec<bool>>,
 }
 
 impl Column {
-    fn new(field_type: FieldType) -> Self {
+    fn new(field: &Field) -> Self {
         Self {
-            values: Values::new(field_type.scalar()),
-            offsets: match field_type {
-                FieldType::Scalar(_) => None,
-                FieldType::Array(_) => Some(vec![0]),
-            },
+            values: Values::new(&field.field_type),
+            offsets: field.field_type.is_array().then(|| vec![0]),
+            is_present: field.is_nullable.then(Vec::new),
         }
     }
 
     fn truncate(&mut self, rows: usize) {
+        if let Some(is_present) = &mut self.is_present {
+            is_present.truncate(rows);
+        }
         match &mut self.offsets {
             None => self.values.truncate(rows),
             Some(offsets) => {
@@ -109,16 +131,17 @@ pub struct Columns {
 impl Columns {
     pub fn new(decoder: Decoder) -> Self {
         let fields = &decoder.schema().fields;
-        let columns = fields
-            .iter()
-            .map(|field| Column::new(field.field_type))
-            .collect();
+        let columns = fields.iter().map(Column::new).collect();
         Self {
             columns,
             decoder,
             rows: 0,
             datum_bytes: 0,
         }
+    }
+
+    pub fn schema(&self) -> &Arc<RecordSchema> {
+        self.decoder.schema()
     }
 
     pub fn rows(&self) -> usize {
@@ -154,15 +177,14 @@ impl Columns {
 
     /// About what the values occupy.
     pub fn bytes(&self) -> usize {
-        let offsets = |column: &Column| {
-            column
-                .offsets
-                .as_ref()
-                .map_or(0, |it| size_of_val(it.as_slice()))
+        let more = |column: &Column| {
+            let offsets = column.offsets.as_ref();
+            let is_present = column.is_present.as_ref();
+            offsets.map_or(0, |it| size_of_val(it.as_slice())) + is_present.map_or(0, Vec::len)
         };
         self.columns
             .iter()
-            .map(|column| column.values.bytes() + offsets(column))
+            .map(|column| column.values.bytes() + more(column))
             .sum()
     }
 
@@ -220,8 +242,36 @@ impl Sink for Rows<'_> {
         }
     }
 
+    fn null(&mut self, field: usize) {
+        let Column {
+            values, is_present, ..
+        } = &mut self.0[field];
+        match values {
+            Values::Boolean(values) => values.push(false),
+            Values::Long(values) => values.push(0),
+            Values::Double(values) => values.push(0.0),
+            Values::String { offsets, bytes }
+            | Values::Bytes { offsets, bytes }
+            | Values::Nested { offsets, bytes } => offsets.push(bytes.len() as i32),
+        }
+        is_present.get_or_insert_default().push(false);
+    }
+
+    fn present(&mut self, field: usize) {
+        self.0[field].is_present.get_or_insert_default().push(true);
+    }
+
+    fn nested(&mut self, field: usize, value: Nested<'_>) {
+        if let Values::Nested { offsets, bytes } = &mut self.0[field].values {
+            bytes.extend_from_slice(value.bytes());
+            offsets.push(bytes.len() as i32);
+        }
+    }
+
     fn end_array(&mut self, field: usize) {
-        let Column { values, offsets } = &mut self.0[field];
+        let Column {
+            values, offsets, ..
+        } = &mut self.0[field];
         if let Some(offsets) = offsets {
             offsets.push(values.len() as i32);
         }

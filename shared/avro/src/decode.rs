@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::schema::{FieldType, RecordSchema, Scalar};
+use crate::cursor::Cursor;
+use crate::nested::{Group, Nested, Visit};
+use crate::schema::{Field, FieldType, RecordSchema, Scalar};
 
 /// What is wrong with a datum, in which field, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,13 +33,20 @@ pub enum Fault {
     BlockBytes { stated: i64, found: usize },
     #[error("text is not UTF-8")]
     Utf8,
+    #[error("branch {0} of a union of null and a type")]
+    Branch(i64),
+    #[error("symbol {position} of an enum of {count}")]
+    Symbol { position: i64, count: usize },
+    #[error("more than {max} levels of values within values")]
+    Depth { max: usize },
     #[error("{left} bytes after the last field")]
     Trailing { left: usize },
     #[error("columns would hold {found} bytes of datums, at most {max} are taken")]
     Full { found: usize, max: usize },
 }
 
-/// Takes what a datum holds, in its order. For an array: its items one after the other, then [`Self::end_array`].
+/// Takes what a datum holds, in its order. For an array: its items one after the other, then [`Self::end_array`]. For an
+/// enum: the text of its symbol. For what may be null: [`Self::null`], or [`Self::present`] and the value.
 ///
 /// On an error of the datum the sink has had a part of it: what it does with that is its own affair.
 pub trait Sink {
@@ -47,6 +56,12 @@ pub trait Sink {
     fn string(&mut self, field: usize, value: &str);
     fn bytes(&mut self, field: usize, value: &[u8]);
     fn end_array(&mut self, field: usize);
+    fn null(&mut self, field: usize);
+    /// A value that is made of others, checked to its end.
+    fn nested(&mut self, field: usize, value: Nested<'_>);
+
+    /// The field may be null, and its value comes next.
+    fn present(&mut self, _field: usize) {}
 
     /// Items of an array of doubles, little-endian: the way to take them at the speed of a copy.
     fn doubles(&mut self, field: usize, items: &[[u8; 8]]) {
@@ -66,7 +81,42 @@ impl Sink for Nothing {
     fn string(&mut self, _: usize, _: &str) {}
     fn bytes(&mut self, _: usize, _: &[u8]) {}
     fn end_array(&mut self, _: usize) {}
+    fn null(&mut self, _: usize) {}
+    fn nested(&mut self, _: usize, _: Nested<'_>) {}
     fn doubles(&mut self, _: usize, _: &[[u8; 8]]) {}
+}
+
+impl Visit for Nothing {
+    fn null(&mut self) {}
+    fn boolean(&mut self, _: bool) {}
+    fn long(&mut self, _: i64) {}
+    fn double(&mut self, _: f64) {}
+    fn string(&mut self, _: &str) {}
+    fn bytes(&mut self, _: &[u8]) {}
+    fn fixed(&mut self, _: &[u8]) {}
+    fn symbol(&mut self, _: usize, _: &str) {}
+    fn begin(&mut self, _: Group) {}
+    fn name(&mut self, _: &str) {}
+    fn end(&mut self, _: Group) {}
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Scalar(Scalar),
+    Array(Scalar),
+    /// By the field of the schema.
+    General,
+}
+
+impl Step {
+    fn of(field: &Field) -> Self {
+        match &field.field_type {
+            FieldType::Scalar(scalar) if !field.is_nullable => Self::Scalar(*scalar),
+            FieldType::Array(scalar) if !field.is_nullable => Self::Array(*scalar),
+            FieldType::Scalar(_) | FieldType::Array(_) => Self::General,
+            FieldType::Enum(_) | FieldType::Nested(_) => Self::General,
+        }
+    }
 }
 
 /// Reads datums of one schema. Cheap to clone.
@@ -74,12 +124,12 @@ impl Sink for Nothing {
 pub struct Decoder {
     schema: Arc<RecordSchema>,
     /// Two bytes a field, so that the walk stays in cache.
-    plan: Arc<[FieldType]>,
+    plan: Arc<[Step]>,
 }
 
 impl Decoder {
     pub fn new(schema: Arc<RecordSchema>) -> Self {
-        let plan = schema.fields.iter().map(|field| field.field_type).collect();
+        let plan = schema.fields.iter().map(Step::of).collect();
         Self { schema, plan }
     }
 
@@ -89,19 +139,20 @@ impl Decoder {
 
     /// The whole datum, no byte more.
     pub fn decode(&self, datum: &[u8], sink: &mut impl Sink) -> Result<(), DatumError> {
-        let mut cursor = Cursor { datum, at: 0 };
-        for (field, field_type) in self.plan.iter().enumerate() {
-            let read = match *field_type {
-                FieldType::Scalar(scalar) => cursor.scalar(scalar, field, sink),
-                FieldType::Array(scalar) => cursor.array(scalar, field, sink),
+        let mut cursor = Cursor::new(datum);
+        for (field, step) in self.plan.iter().enumerate() {
+            let read = match *step {
+                Step::Scalar(scalar) => cursor.scalar(scalar, field, sink),
+                Step::Array(scalar) => cursor.array(scalar, field, sink),
+                Step::General => cursor.general(&self.schema.fields[field], field, sink),
             };
             if let Err(fault) = read {
-                return Err(self.error(field, cursor.at, fault));
+                return Err(self.error(field, cursor.at(), fault));
             }
         }
         match cursor.left() {
             0 => Ok(()),
-            left => Err(self.error(self.plan.len(), cursor.at, Fault::Trailing { left })),
+            left => Err(self.error(self.plan.len(), cursor.at(), Fault::Trailing { left })),
         }
     }
 
@@ -121,96 +172,14 @@ impl Decoder {
     }
 }
 
-/// Stands behind the last value read; on a fault, before the one that could not be.
-struct Cursor<'a> {
-    datum: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn left(&self) -> usize {
-        self.datum.len() - self.at
-    }
-
-    #[inline]
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
-        match self.datum[self.at..].get(..length) {
-            Some(taken) => {
-                self.at += length;
-                Ok(taken)
-            }
-            None => Err(Fault::Truncated {
-                needed: length - self.left(),
-            }),
-        }
-    }
-
-    #[inline]
-    fn long(&mut self) -> Result<i64, Fault> {
-        let raw = match self.datum.get(self.at) {
-            Some(&byte) if byte < 0x80 => {
-                self.at += 1;
-                u64::from(byte)
-            }
-            Some(_) | None => self.long_varint()?,
-        };
-        Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
-    }
-
-    fn long_varint(&mut self) -> Result<u64, Fault> {
-        let mut value = 0u64;
-        for (index, &byte) in self.datum[self.at..].iter().take(10).enumerate() {
-            // The tenth byte has room for the 64th bit only.
-            if index == 9 && byte > 1 {
-                return Err(Fault::Varint);
-            }
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte < 0x80 {
-                self.at += index + 1;
-                return Ok(value);
-            }
-        }
-        Err(Fault::Truncated { needed: 1 })
-    }
-
-    fn blob(&mut self) -> Result<&'a [u8], Fault> {
-        let begin = self.at;
-        let length = self.long()?;
-        let taken = match usize::try_from(length) {
-            Ok(length) => self.take(length),
-            Err(_) => Err(Fault::Length(length)),
-        };
-        if taken.is_err() {
-            self.at = begin;
-        }
-        taken
-    }
-
+impl Cursor<'_> {
     #[inline]
     fn scalar(&mut self, scalar: Scalar, field: usize, sink: &mut impl Sink) -> Result<(), Fault> {
         match scalar {
-            Scalar::Boolean => match self.datum.get(self.at) {
-                Some(&byte @ (0 | 1)) => {
-                    self.at += 1;
-                    sink.boolean(field, byte == 1);
-                }
-                Some(&byte) => return Err(Fault::Boolean(byte)),
-                None => return Err(Fault::Truncated { needed: 1 }),
-            },
+            Scalar::Boolean => sink.boolean(field, self.boolean()?),
             Scalar::Long => sink.long(field, self.long()?),
-            Scalar::Double => {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(self.take(8)?);
-                sink.double(field, f64::from_le_bytes(bytes));
-            }
-            Scalar::String => {
-                let begin = self.at;
-                let text = std::str::from_utf8(self.blob()?).map_err(|_| {
-                    self.at = begin;
-                    Fault::Utf8
-                })?;
-                sink.string(field, text);
-            }
+            Scalar::Double => sink.double(field, self.double()?),
+            Scalar::String => sink.string(field, self.text()?),
             Scalar::Bytes => sink.bytes(field, self.blob()?),
         }
         Ok(())
@@ -218,38 +187,43 @@ impl<'a> Cursor<'a> {
 
     /// Blocks of items until an empty one. A negative count is followed by the block's length in bytes.
     fn array(&mut self, scalar: Scalar, field: usize, sink: &mut impl Sink) -> Result<(), Fault> {
-        loop {
-            let begin = self.at;
-            let stated = self.long()?;
-            if stated == 0 {
-                sink.end_array(field);
-                return Ok(());
-            }
-            let bytes = if stated < 0 { Some(self.long()?) } else { None };
-            let items = self.at;
-            let count = usize::try_from(stated.unsigned_abs())
-                .ok()
-                .filter(|&count| count <= self.left() / scalar.bytes_min());
-            let Some(count) = count else {
-                let left = self.left();
-                self.at = begin;
-                return Err(Fault::Count {
-                    count: stated,
-                    left,
-                });
-            };
+        while let Some(block) = self.begin_block(|left| left / scalar.bytes_min())? {
             if scalar == Scalar::Double {
-                let (doubles, _) = self.take(count * 8)?.as_chunks::<8>();
+                let (doubles, _) = self.take(block.count * 8)?.as_chunks::<8>();
                 sink.doubles(field, doubles);
             } else {
-                for _ in 0..count {
+                for _ in 0..block.count {
                     self.scalar(scalar, field, sink)?;
                 }
             }
-            let found = self.at - items;
-            if let Some(stated) = bytes.filter(|&stated| usize::try_from(stated) != Ok(found)) {
-                self.at = begin;
-                return Err(Fault::BlockBytes { stated, found });
+            self.end_block(&block)?;
+        }
+        sink.end_array(field);
+        Ok(())
+    }
+
+    /// What SAL does not have.
+    fn general(&mut self, of: &Field, field: usize, sink: &mut impl Sink) -> Result<(), Fault> {
+        if of.is_nullable {
+            if !self.is_present()? {
+                sink.null(field);
+                return Ok(());
+            }
+            sink.present(field);
+        }
+        match &of.field_type {
+            FieldType::Scalar(scalar) => self.scalar(*scalar, field, sink),
+            FieldType::Array(scalar) => self.array(*scalar, field, sink),
+            FieldType::Enum(symbols) => {
+                let (_, text) = self.symbol(symbols)?;
+                sink.string(field, text);
+                Ok(())
+            }
+            FieldType::Nested(of) => {
+                let begin = self.at();
+                of.walk(self, &mut Nothing)?;
+                sink.nested(field, Nested::new(of, self.since(begin)));
+                Ok(())
             }
         }
     }

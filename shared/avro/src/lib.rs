@@ -11,19 +11,32 @@
 //!   allocate more than a small multiple of their own length.
 //! * [`Columns::push`] adds a whole row or nothing.
 //!
-//! Schemas are flat records of boolean, long, double, string, bytes and arrays of these, which is all that SAL has.
-//! Anything else is a [`SchemaError::Unsupported`] that names the field; a nested type would be a variant of [`FieldType`].
+//! # What is read
+//!
+//! Every schema that types of DDS become (SAL's and all others); anything else is a [`SchemaError`] that names the field.
+//!
+//! - A record within the record is its fields, `pose.position.x`: Avro has the one's bytes after the other's, so this
+//!   costs nothing. SAL's fields are [`FieldType::Scalar`] and [`FieldType::Array`].
+//! - An enum is a field whose values are texts. A scalar or an enum that may be null is a field with `is_nullable`.
+//! - All else is one [`FieldType::Nested`]: other arrays, maps, quadruple floats, records that may be null or may hold
+//!   themselves. Its values are checked to their end and given as the datum has them ([`Nested`]).
 
 mod columns;
+mod cursor;
 mod decode;
 mod json;
+mod nested;
+mod parse;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod value;
 
 pub use columns::{Column, Columns, Values};
+pub use cursor::Cursor;
 pub use decode::{DatumError, Decoder, Fault, Sink};
 pub use json::{json, json_number};
-pub use schema::{Field, FieldType, RecordSchema, Scalar, SchemaError};
+pub use nested::{FIXED_BYTES, Group, LEVELS_MAX, Nested, NestedType, Node, NodeId};
+pub use nested::{RECORDS_MAX, RecordField, RecordNode, Visit};
+pub use schema::{EnumType, Field, FieldType, RecordSchema, Scalar, SchemaError};
 pub use value::{Value, encode_values, read_values};

@@ -1,11 +1,13 @@
-//! The schema's text as a type.
+//! What a schema's text says, as types.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use efd_shared_model::schema::SCHEMA_BYTES_MAX;
-use serde_json::Value as Json;
 
-/// Fields of one record; SAL's widest topic has 182.
+use crate::nested::{NestedType, RECORDS_MAX};
+use crate::parse;
+
+/// Fields of one record, and of all records within it that are taken apart; SAL's widest topic has 182.
 pub(crate) const FIELDS_MAX: usize = 16_384;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,13 +29,17 @@ pub enum SchemaError {
     #[error("schema of {record}: two fields are called `{field}`")]
     Duplicate { record: String, field: String },
     #[error(
-        "schema of {record}: field `{field}` has type {found}; boolean, long, double, string, bytes and arrays of these are read"
+        "schema of {record}: field `{field}` has type {found}; boolean, long, double, string, bytes, fixed of 16 bytes, enums, records, and arrays, maps and unions of null with one of these are read"
     )]
     Unsupported {
         record: String,
         field: String,
         found: String,
     },
+    #[error(
+        "schema of {record}: `{within}` is more than {RECORDS_MAX} records within records, or they have no end"
+    )]
+    TooDeep { record: String, within: String },
 }
 
 /// A type whose value is not made of others.
@@ -47,7 +53,7 @@ pub enum Scalar {
 }
 
 impl Scalar {
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         match name {
             "boolean" => Some(Self::Boolean),
             "long" => Some(Self::Long),
@@ -55,6 +61,17 @@ impl Scalar {
             "string" => Some(Self::String),
             "bytes" => Some(Self::Bytes),
             _ => None,
+        }
+    }
+
+    /// As the schema has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Long => "long",
+            Self::Double => "double",
+            Self::String => "string",
+            Self::Bytes => "bytes",
         }
     }
 
@@ -67,25 +84,57 @@ impl Scalar {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnumType {
+    /// With its namespace.
+    pub name: String,
+    pub symbols: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldType {
     Scalar(Scalar),
     Array(Scalar),
+    /// Its values are texts.
+    Enum(Arc<EnumType>),
+    /// All else: its values are one piece of the datum.
+    Nested(NestedType),
 }
 
 impl FieldType {
-    /// Of the value, or of an array's items.
-    pub fn scalar(self) -> Scalar {
+    /// Of the value, or of an array's items. An enum's values are texts; `None` of what is made of other values.
+    pub fn scalar(&self) -> Option<Scalar> {
         match self {
-            Self::Scalar(scalar) | Self::Array(scalar) => scalar,
+            Self::Scalar(scalar) | Self::Array(scalar) => Some(*scalar),
+            Self::Enum(_) => Some(Scalar::String),
+            Self::Nested(_) => None,
+        }
+    }
+
+    pub fn is_array(&self) -> bool {
+        match self {
+            Self::Array(_) => true,
+            Self::Scalar(_) | Self::Enum(_) | Self::Nested(_) => false,
+        }
+    }
+
+    pub fn is_nested(&self) -> bool {
+        match self {
+            Self::Nested(_) => true,
+            Self::Scalar(_) | Self::Array(_) | Self::Enum(_) => false,
         }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
+    /// Of a field of a record within the record: `pose.position.x`.
     pub name: String,
     pub field_type: FieldType,
+    /// Of a scalar or an enum. A [`FieldType::Nested`] knows itself.
+    pub is_nullable: bool,
+    /// A long of nanoseconds since 1970, UTC.
+    pub is_timestamp: bool,
     pub units: Option<String>,
     pub description: Option<String>,
     /// Of a SAL array, by the length of its default: Avro itself states none, and a datum may have another.
@@ -97,7 +146,7 @@ pub struct RecordSchema {
     /// With its namespace: `lsst.sal.MTMount.elevation`.
     pub name: String,
     pub description: Option<String>,
-    /// In the order of the datum.
+    /// In the order of the datum. A record within the record is its fields, unless it may hold itself or may be null.
     pub fields: Vec<Field>,
 }
 
@@ -106,115 +155,6 @@ impl RecordSchema {
         if text.len() > SCHEMA_BYTES_MAX {
             return Err(SchemaError::TooLarge { found: text.len() });
         }
-        let json: Json =
-            serde_json::from_str(text).map_err(|error| SchemaError::Json(error.to_string()))?;
-        let kind = json.get("type").unwrap_or(&json);
-        if kind.as_str() != Some("record") {
-            return Err(SchemaError::NotARecord {
-                found: excerpt(kind),
-            });
-        }
-        let name = full_name(&json)?;
-        let fields = json
-            .get("fields")
-            .and_then(Json::as_array)
-            .ok_or_else(|| malformed(&name, "fields", "is not an array"))?;
-        if fields.len() > FIELDS_MAX {
-            return Err(SchemaError::TooManyFields {
-                record: name,
-                found: fields.len(),
-            });
-        }
-        let fields = fields
-            .iter()
-            .map(|field| read_field(&name, field))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut names = BTreeSet::new();
-        if let Some(twice) = fields.iter().find(|field| !names.insert(&field.name)) {
-            return Err(SchemaError::Duplicate {
-                record: name,
-                field: twice.name.clone(),
-            });
-        }
-        Ok(Self {
-            description: text_of(&json, "description").or_else(|| text_of(&json, "doc")),
-            name,
-            fields,
-        })
+        parse::schema(text)
     }
-}
-
-fn full_name(json: &Json) -> Result<String, SchemaError> {
-    let name = json.get("name").and_then(Json::as_str).unwrap_or_default();
-    let named = match json.get("namespace").and_then(Json::as_str) {
-        Some(namespace) if !name.contains('.') && !namespace.is_empty() => {
-            format!("{namespace}.{name}")
-        }
-        Some(_) | None => name.to_owned(),
-    };
-    if name.is_empty() {
-        Err(malformed("a record", "name", "is missing"))
-    } else {
-        Ok(named)
-    }
-}
-
-fn read_field(record: &str, json: &Json) -> Result<Field, SchemaError> {
-    let name = json.get("name").and_then(Json::as_str).unwrap_or_default();
-    if name.is_empty() {
-        return Err(malformed(record, "fields", "has a field without a name"));
-    }
-    let written = json
-        .get("type")
-        .ok_or_else(|| malformed(record, name, "has no type"))?;
-    let field_type = read_type(written).ok_or_else(|| SchemaError::Unsupported {
-        record: record.to_owned(),
-        field: name.to_owned(),
-        found: excerpt(written),
-    })?;
-    let length = match field_type {
-        FieldType::Scalar(_) => None,
-        FieldType::Array(_) => json
-            .get("default")
-            .and_then(Json::as_array)
-            .map(Vec::len)
-            .filter(|&length| length > 0),
-    };
-    Ok(Field {
-        name: name.to_owned(),
-        field_type,
-        units: text_of(json, "units"),
-        description: text_of(json, "description").or_else(|| text_of(json, "doc")),
-        length,
-    })
-}
-
-/// `"long"`, `{"type": "long"}` or `{"type": "array", "items": "long"}`.
-fn read_type(json: &Json) -> Option<FieldType> {
-    let scalar = |json: &Json| {
-        let name = json.as_str().or_else(|| json.get("type")?.as_str())?;
-        Scalar::from_name(name)
-    };
-    if let Some(scalar) = scalar(json) {
-        return Some(FieldType::Scalar(scalar));
-    }
-    let is_array = json.get("type").and_then(Json::as_str) == Some("array");
-    let items = json.get("items").filter(|_| is_array)?;
-    scalar(items).map(FieldType::Array)
-}
-
-fn text_of(json: &Json, key: &str) -> Option<String> {
-    json.get(key).and_then(Json::as_str).map(str::to_owned)
-}
-
-fn malformed(record: &str, key: &str, expected: &'static str) -> SchemaError {
-    SchemaError::Malformed {
-        record: record.to_owned(),
-        key: key.to_owned(),
-        expected,
-    }
-}
-
-fn excerpt(json: &Json) -> String {
-    json.to_string().chars().take(80).collect()
 }

@@ -66,6 +66,8 @@ fn to_oracle(value: &Value) -> Oracle {
         Value::String(text) => Oracle::String(text.clone()),
         Value::Bytes(bytes) => Oracle::Bytes(bytes.clone()),
         Value::Array(items) => Oracle::Array(items.iter().map(to_oracle).collect()),
+        Value::Fixed(_) | Value::Enum { .. } | Value::Optional(_) => unreachable!("flat"),
+        Value::Record(_) | Value::Map(_) => unreachable!("flat"),
     }
 }
 
@@ -99,6 +101,7 @@ fn row(columns: &Columns, row: usize) -> Vec<Value> {
         Values::Bytes { offsets, bytes } => {
             Value::Bytes(bytes[offsets[index] as usize..offsets[index + 1] as usize].to_vec())
         }
+        Values::Nested { .. } => unreachable!("flat"),
     };
     let field = |column: &Column| match &column.offsets {
         None => at(&column.values, row),
@@ -210,15 +213,12 @@ fn what_is_not_read_is_named() {
         "`f` has no type",
     );
     check(&field("\"float\""), "field `f` has type \"float\"");
-    check(&field(r#"["null","long"]"#), "field `f` has type [\"null\"");
+    check(&field(r#"["long","null"]"#), "field `f` has type [\"long\"");
     check(
-        &field(r#"{"type":"array","items":{"type":"array","items":"long"}}"#),
+        &field(r#"{"type":"array","items":{"type":"array","items":"int"}}"#),
         "field `f`",
     );
-    check(
-        &field(r#"{"type":"enum","name":"e","symbols":["a"]}"#),
-        "field `f`",
-    );
+    check(&field(r#"{"type":"enum","name":"e"}"#), "field `f`");
     let twice = r#"{"type":"record","name":"r","fields":[{"name":"f","type":"long"},{"name":"f","type":"long"}]}"#;
     check(twice, "two fields are called `f`");
     check(&" ".repeat(2 << 20), "at most");
@@ -362,14 +362,15 @@ fn every_golden_schema_is_read() {
                 assert_eq!(field.name, golden["name"].as_str().unwrap());
                 assert_eq!(field.units.as_deref(), golden["units"].as_str());
                 assert_eq!(field.description.as_deref(), golden["description"].as_str());
-                let is_array = matches!(field.field_type, FieldType::Array(_));
+                let is_array = field.field_type.is_array();
                 assert_eq!(field.length.is_some(), is_array, "{}", field.name);
+                assert!(!field.is_nullable && !field.is_timestamp);
             }
             // The schema's own defaults, encoded by the oracle, are read back.
             let oracle = apache_avro::Schema::parse_str(&golden.to_string()).unwrap();
             let fields = golden["fields"].as_array().unwrap().iter();
             let record = fields.zip(&schema.fields).map(|(golden, field)| {
-                let default = default_of(field.field_type, &golden["default"]);
+                let default = default_of(&field.field_type, &golden["default"]);
                 (field.name.clone(), to_oracle(&default))
             });
             let datum = written_by_oracle(&oracle, Oracle::Record(record.collect()));
@@ -380,19 +381,21 @@ fn every_golden_schema_is_read() {
     assert_eq!(count, 2011);
 }
 
-fn default_of(field_type: FieldType, json: &serde_json::Value) -> Value {
+fn default_of(field_type: &FieldType, json: &serde_json::Value) -> Value {
     match field_type {
         FieldType::Array(scalar) => Value::Array(
             json.as_array()
                 .unwrap()
                 .iter()
-                .map(|item| default_of(FieldType::Scalar(scalar), item))
+                .map(|item| default_of(&FieldType::Scalar(*scalar), item))
                 .collect(),
         ),
         FieldType::Scalar(Scalar::Boolean) => Value::Boolean(json.as_bool().unwrap()),
         FieldType::Scalar(Scalar::Long) => Value::Long(json.as_i64().unwrap()),
         FieldType::Scalar(Scalar::Double) => Value::Double(json.as_f64().unwrap()),
         FieldType::Scalar(Scalar::String) => Value::String(json.as_str().unwrap().into()),
-        FieldType::Scalar(Scalar::Bytes) => unreachable!("SAL has no bytes"),
+        FieldType::Scalar(Scalar::Bytes) | FieldType::Enum(_) | FieldType::Nested(_) => {
+            unreachable!("SAL has none")
+        }
     }
 }

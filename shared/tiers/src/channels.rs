@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use efd_shared_avro::{DatumError, Decoder, Field, RecordSchema, Scalar, Sink};
+use efd_shared_avro::{DatumError, Decoder, Field, Nested, RecordSchema, Scalar, Sink};
 
 /// Of all channels of a series; M1M3's widest topic has 1,500.
 pub const CHANNELS_MAX: usize = 1 << 16;
 
-/// The fields that are measured: numbers and booleans (0 and 1), but neither the stamps that SAL adds (`private_…`) nor
-/// what tells instances apart (`salIndex`, `<Component>ID`).
+/// The fields that are measured: numbers and booleans (0 and 1), but neither stamps (`private_…` of SAL, and whatever has
+/// the type of one) nor what tells instances apart (`salIndex`, `<Component>ID`). A number that is null is NaN: it has a
+/// place among the channels, and counts as no value.
 #[derive(Clone, Debug)]
 pub struct Measured {
     decoder: Decoder,
@@ -19,12 +20,13 @@ pub struct Measured {
 /// By the rule of [`Measured`].
 pub fn is_measured(schema: &RecordSchema, field: &Field) -> bool {
     let is_number = match field.field_type.scalar() {
-        Scalar::Boolean | Scalar::Long | Scalar::Double => true,
-        Scalar::String | Scalar::Bytes => false,
+        Some(Scalar::Boolean | Scalar::Long | Scalar::Double) => true,
+        Some(Scalar::String | Scalar::Bytes) | None => false,
     };
     let component = schema.name.rsplit('.').nth(1).unwrap_or_default();
     let is_own_id = field.name.strip_suffix("ID") == Some(component);
-    is_number && !field.name.starts_with("private_") && field.name != "salIndex" && !is_own_id
+    let is_own = field.name.starts_with("private_") || field.name == "salIndex" || is_own_id;
+    is_number && !field.is_timestamp && !is_own
 }
 
 impl Measured {
@@ -67,8 +69,7 @@ impl Measured {
                 field: field.name.clone(),
                 first,
                 elements: elements as usize,
-                is_array: field.length.is_some()
-                    || matches!(field.field_type, efd_shared_avro::FieldType::Array(_)),
+                is_array: field.length.is_some() || field.field_type.is_array(),
             };
             first += elements as usize;
             channel
@@ -144,6 +145,12 @@ impl Sink for Taking<'_> {
     fn string(&mut self, _field: usize, _value: &str) {}
 
     fn bytes(&mut self, _field: usize, _value: &[u8]) {}
+
+    fn null(&mut self, field: usize) {
+        self.put(field, f64::NAN);
+    }
+
+    fn nested(&mut self, _field: usize, _value: Nested<'_>) {}
 
     fn end_array(&mut self, field: usize) {
         // An empty one has a place in the shape, too.
@@ -244,5 +251,26 @@ mod tests {
                 ("counts", 4, 1, true)
             ]
         );
+    }
+
+    /// Of types that are not SAL's: numbers of records within are channels, a null is NaN, and all else is left out.
+    #[test]
+    fn numbers_within_records_are_measured() {
+        let text = r#"{"type":"record","name":"dds.t","fields":[
+            {"name":"efd_sourceTime","type":["null",{"type":"long","logicalType":"timestamp-nanos"}]},
+            {"name":"pose","type":{"type":"record","name":"a.P","fields":[{"name":"x","type":["null","long"]},{"name":"y","type":["null","long"]}]}},
+            {"name":"mode","type":{"type":"enum","name":"a.E","symbols":["A","B"]}},
+            {"name":"points","type":{"type":"array","items":"a.P"}},{"name":"end","type":"long"}]}"#;
+        let measured = Measured::new(Arc::new(RecordSchema::parse(text).unwrap()));
+        let mut row = Row::default();
+        let datum = [2, 20, 0, 2, 8, 2, 2, 2, 2, 0, 0, 10];
+        measured.read(&datum, &mut row).unwrap();
+        assert_eq!(format!("{:?}", row.values), "[NaN, 4.0, 5.0]");
+        let channels = measured.channels(&row.shape);
+        let places: Vec<_> = channels
+            .iter()
+            .map(|it| (it.field.as_str(), it.first))
+            .collect();
+        assert_eq!(places, [("pose.x", 0), ("pose.y", 1), ("end", 2)]);
     }
 }

@@ -223,8 +223,8 @@ impl Topic {
         let utc = time as f64 / 1e9;
         let fields = self.schema.fields.iter().zip(&mut self.fields);
         fields
-            .map(|(field, state)| match field.field_type {
-                FieldType::Scalar(scalar) => state.value(scalar, utc, self.sequence, rng),
+            .map(|(field, state)| match &field.field_type {
+                FieldType::Scalar(scalar) => state.value(*scalar, utc, self.sequence, rng),
                 FieldType::Array(scalar) => {
                     let items = 0..field.length.unwrap_or(3);
                     Value::Array(
@@ -232,13 +232,14 @@ impl Topic {
                             .map(|item| {
                                 let level = state.level;
                                 state.level += item as f64 * 3.7;
-                                let value = state.value(scalar, utc, self.sequence, rng);
+                                let value = state.value(*scalar, utc, self.sequence, rng);
                                 state.level = level;
                                 value
                             })
                             .collect(),
                     )
                 }
+                FieldType::Enum(_) | FieldType::Nested(_) => unreachable!("SAL has none"),
             })
             .collect()
     }

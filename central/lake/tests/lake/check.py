@@ -23,9 +23,21 @@ def plain(value):
         return struct.pack(">d", value).hex()
     if isinstance(value, (int, numpy.integer)):
         return int(value)
-    if isinstance(value, (list, numpy.ndarray)):
+    if isinstance(value, (list, bytes, numpy.ndarray)):
         return [plain(item) for item in value]
     return value
+
+
+def alike(got, expected):
+    """Maps come as dicts or as lists of pairs, by reader."""
+    if expected is None:
+        return got is None
+    if isinstance(expected, dict):
+        got = got if isinstance(got, dict) else dict(got)
+        return got.keys() == expected.keys() and all(alike(got[name], it) for name, it in expected.items())
+    if isinstance(expected, list):
+        return len(got) == len(expected) and all(alike(a, b) for a, b in zip(got, expected))
+    return plain(got) == expected
 
 
 def check(reader, rows):
@@ -34,8 +46,7 @@ def check(reader, rows):
         expected = oracle[name]
         assert time == expected["time"], (reader, name, time, expected["time"])
         for field, value in expected["values"].items():
-            got = plain(values[field])
-            assert got == value, (reader, name, field, got, value)
+            assert alike(values[field], value), (reader, name, field, values[field], value)
         found += 1
     return found
 
@@ -81,4 +92,33 @@ for path in glob.glob(f"{root}/efd_site=*/efd_topic=lsst.sal.Test.all/*/*.parque
     schema = pyarrow.parquet.read_schema(path)
     assert schema.field("force").metadata[b"units"] == b"N"
 assert found == wanted, (found, wanted)
+
+# Types of any kind, two schemas as well: DuckDB over all files, pyarrow file by file.
+topic = f"read_parquet('{root}/efd_site=*/efd_topic=ros.arm.state/*/*.parquet', union_by_name = true)"
+TIMES = ["efd_sourceTime", "efd_receivedTime"]
+times = ", ".join(f"epoch_ns({name}) as {name}" for name in TIMES)
+cursor = duckdb.sql(f"select epoch_ns(time) as ns, {times}, * exclude (time, {', '.join(TIMES)}) from {topic}")
+columns = cursor.columns
+records = (dict(zip(columns, row)) for row in cursor.fetchall())
+wanted = sum(1 for row in oracle.values() if row["topic"] == "ros.arm.state")
+general = check("duckdb", ((tuple(r[k] for k in IDENTITY), r["ns"], r) for r in records))
+assert general == wanted > 0, (general, wanted)
+moving = sum(1 for row in oracle.values() if row["topic"] == "ros.arm.state" and row["values"]["mode"] == "MOVING")
+assert duckdb.sql(f"select count(*) from {topic} where mode = 'MOVING'").fetchall() == [(moving,)]
+joints = sum(len(row["values"]["joints"]) for row in oracle.values() if row["topic"] == "ros.arm.state")
+assert duckdb.sql(f"select count(*) from (select unnest(joints).angle from {topic})").fetchall() == [(joints,)]
+by_arrow = 0
+for path in glob.glob(f"{root}/efd_site=*/efd_topic=ros.arm.state/*/*.parquet"):
+    table = pyarrow.parquet.read_table(path, partitioning=None)
+    for name in ["time", *TIMES]:
+        assert str(table.schema.field(name).type) == "timestamp[ns, tz=UTC]"
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, table.column(name).cast("int64"))
+    by_arrow += check("pyarrow", ((tuple(r[k] for k in IDENTITY), r["time"], r) for r in table.to_pylist()))
+    assert table.schema.field("header.pose.x").metadata[b"units"] == b"m"
+    frame = pandas.read_parquet(path, partitioning=None)
+    assert isinstance(frame["mode"].iloc[0], str) and isinstance(frame["goal"].iloc[0], (dict, type(None)))
+assert by_arrow == wanted, (by_arrow, wanted)
+
+print(f"{general} records of nested types by both")
 print(f"{len(names)} records by DuckDB {duckdb.__version__}, {found} of them by pandas {pandas.__version__}")

@@ -9,6 +9,8 @@
     reason = "a test stops where it fails, in its helpers too"
 )]
 
+#[path = "../../../../shared/arrow/tests/general/cells.rs"]
+mod cells;
 mod crash;
 mod disk;
 mod python;

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampNanosecondType};
 use efd_central_lake::Commit;
 use efd_shared_avro::Value;
 use efd_shared_model::UtcNanos;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use sha2::{Digest, Sha256};
 
+use crate::cells;
 use crate::world::{Expected, Name};
 
 pub fn parquet_files(root: &Path) -> Vec<PathBuf> {
@@ -165,7 +166,7 @@ fn read_row(
     let values = fields
         .skip(1)
         .take(batch.num_columns() - 10)
-        .map(|(_, array)| read_value(array, row));
+        .map(|(field, array)| cells::cell(field, array, row));
     let expected = Expected {
         values: values.collect(),
         site: site.into(),
@@ -184,26 +185,6 @@ fn read_row(
         latin1: batch["efd_latin1"].as_boolean().value(row),
     };
     (name, expected, text("efd_class"))
-}
-
-fn read_value(array: &dyn Array, row: usize) -> Value {
-    assert_eq!(array.null_count(), 0);
-    match array.data_type() {
-        DataType::Boolean => Value::Boolean(array.as_boolean().value(row)),
-        DataType::Int64 => Value::Long(array.as_primitive::<Int64Type>().value(row)),
-        DataType::Float64 => Value::Double(array.as_primitive::<Float64Type>().value(row)),
-        DataType::Utf8 => Value::String(array.as_string::<i32>().value(row).into()),
-        DataType::Binary => Value::Bytes(array.as_binary::<i32>().value(row).into()),
-        DataType::List(_) => {
-            let items = array.as_list::<i32>().value(row);
-            Value::Array(
-                (0..items.len())
-                    .map(|item| read_value(&items, item))
-                    .collect(),
-            )
-        }
-        other => panic!("{other}"),
-    }
 }
 
 /// Equal to the bit: NaN by its payload.
@@ -228,6 +209,12 @@ fn bits_of(value: &Value) -> String {
     match value {
         Value::Double(value) => format!("{:016x}", value.to_bits()),
         Value::Array(items) => items.iter().map(bits_of).collect::<Vec<_>>().join(","),
+        Value::Optional(Some(value)) => format!("some {}", bits_of(value)),
+        Value::Record(fields) | Value::Map(fields) => {
+            let fields = fields.iter();
+            let fields = fields.map(|(name, value)| format!("{name}: {}", bits_of(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        }
         other => format!("{other:?}"),
     }
 }

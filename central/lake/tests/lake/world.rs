@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use efd_central_lake::{Lake, Now, REJECTED_TOPIC};
 use efd_central_log::{BlockLog, Class, Follower, MemoryLog, Partition};
-use efd_shared_avro::{FieldType, RecordSchema, Scalar, Value, encode_values};
+use efd_shared_avro::{
+    EnumType, Field, FieldType, NestedType, Node, NodeId, RecordSchema, Scalar, Value,
+    encode_values,
+};
 use efd_shared_model::block::Codec;
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::loss::{LOSS_SCHEMA, LOSS_TOPIC};
@@ -17,6 +20,8 @@ use efd_shared_model::{
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+
+use crate::cells;
 
 pub const ALL: &str = r#"{"name":"lsst.sal.Test.all","type":"record","description":"All kinds","fields":[
     {"name":"private_sndStamp","type":"double","default":0.0,"units":"second","description":"Time of instance publication"},
@@ -30,14 +35,40 @@ pub const ALL: &str = r#"{"name":"lsst.sal.Test.all","type":"record","descriptio
     {"name":"doubles","type":{"type":"array","items":"double"},"default":[0.0],"units":"m/s²","description":"Doubles"},
     {"name":"texts","type":{"type":"array","items":"string"},"units":"unitless","description":"Texts"}]}"#;
 pub const SMALL: &str = r#"{"name":"lsst.sal.Test.logevent_small","type":"record","fields":[{"name":"value","type":"long","default":0,"units":"unitless","description":"d"}]}"#;
-const NESTED: &str =
-    r#"{"name":"odd","type":"record","fields":[{"name":"maybe","type":["null","long"]}]}"#;
+/// As a type that is not SAL's becomes one: records, enums, maps, values that may be null, a type within itself.
+pub const GENERAL: &str = r#"{"name":"ros.arm.state","type":"record","fields":[
+    {"name":"efd_sourceTime","type":["null",{"type":"long","logicalType":"timestamp-nanos"}],"default":null},
+    {"name":"efd_receivedTime","type":{"type":"long","logicalType":"timestamp-nanos"},"default":0},
+    {"name":"header","type":{"name":"std.Header","type":"record","fields":[{"name":"frame","type":"string"},
+        {"name":"number","type":"long"},{"name":"pose","type":{"name":"std.Pose","type":"record","fields":[
+            {"name":"x","type":"double","units":"m"},{"name":"X","type":"double"}]}}]}},
+    {"name":"mode","type":{"name":"arm.Mode","type":"enum","symbols":["IDLE","MOVING","FAULT"]}},
+    {"name":"speed","type":["null","double"],"units":"m/s"},
+    {"name":"count","type":["null","long"]},{"name":"lastMode","type":["null","arm.Mode"]},
+    {"name":"joints","type":{"type":"array","items":{"name":"arm.Joint","type":"record","fields":[
+        {"name":"name","type":"string"},{"name":"angle","type":"double","units":"rad"},
+        {"name":"limits","type":{"type":"array","items":"double"}},{"name":"mode","type":["null","arm.Mode"]}]}}},
+    {"name":"goal","type":["null","arm.Joint"]},{"name":"named","type":{"type":"map","values":"arm.Joint"}},
+    {"name":"matrix","type":{"type":"array","items":{"type":"array","items":"long"}}},
+    {"name":"quad","type":{"name":"efd.Float128","type":"fixed","size":16}},
+    {"name":"tree","type":{"name":"arm.Tree","type":"record","fields":[{"name":"value","type":"long"},
+        {"name":"children","type":{"type":"array","items":"arm.Tree"}}]}},
+    {"name":"raw","type":"bytes"}]}"#;
+const ODD: &str =
+    r#"{"name":"odd","type":"record","fields":[{"name":"maybe","type":["long","null"]}]}"#;
 
 /// ALL with one field more: the same topic, another fingerprint.
 fn all_evolved() -> String {
     ALL.replace(
         r#"{"name":"force","#,
         r#"{"name":"added","type":"long","default":0},{"name":"force","#,
+    )
+}
+
+fn general_evolved() -> String {
+    GENERAL.replace(
+        r#"{"name":"mode","type":{"#,
+        r#"{"name":"added","type":["null","long"]},{"name":"mode","type":{"#,
     )
 }
 
@@ -57,6 +88,7 @@ pub struct Expected {
     pub origin: &'static str,
     pub implausible: bool,
     pub latin1: bool,
+    /// As the columns have them.
     pub values: Vec<Value>,
 }
 
@@ -77,7 +109,9 @@ impl World {
             ("lsst.sal.Test.all", all_evolved()),
             ("lsst.sal.Test.logevent_small", SMALL.to_owned()),
             (LOSS_TOPIC, LOSS_SCHEMA.to_owned()),
-            ("odd/topic=ü", NESTED.to_owned()),
+            ("odd/topic=ü", ODD.to_owned()),
+            ("ros.arm.state", GENERAL.to_owned()),
+            ("ros.arm.state", general_evolved()),
         ];
         let streams = (1..).zip(streams).map(|(number, (topic, text))| {
             let schema = Schema::new(text);
@@ -225,12 +259,13 @@ impl World {
         let mut reason = None;
         match RecordSchema::parse(schema.text()) {
             Ok(parsed) => {
-                let values = parsed
-                    .fields
-                    .iter()
-                    .map(|field| value(rng, field.field_type));
+                let fields = parsed.fields.iter();
+                let values: Vec<_> = fields.map(|field| value(rng, field)).collect();
+                assert!(parsed.admits(&values));
+                encode_values(&values, &mut datum);
+                let fields = parsed.fields.iter().zip(&values);
+                let values = fields.map(|(field, value)| cells::expected(field, value));
                 expected.values = values.collect();
-                encode_values(&expected.values, &mut datum);
                 if rng.random_bool(0.02) {
                     datum.push(7);
                     reason = Some(format!(
@@ -261,6 +296,15 @@ impl World {
         (stamps, datum, expected)
     }
 
+    /// Names of the columns of the topic's fields, by the fingerprint of a schema.
+    pub fn columns(&self, schema: &str) -> Vec<String> {
+        let mut streams = self.streams.iter();
+        let found = streams.find(|(_, it)| it.fingerprint().to_string() == schema);
+        let parsed = RecordSchema::parse(found.unwrap().1.text()).unwrap();
+        let fields = efd_shared_arrow::fields(&parsed, ["time"]).into_iter();
+        fields.map(|field| field.name().clone()).collect()
+    }
+
     /// Takes up to `blocks` blocks that are in the log and not in the lake.
     pub fn feed(&self, lake: &mut Lake, follower: &mut Follower<MemoryLog>, blocks: usize) {
         for _ in 0..blocks {
@@ -273,17 +317,72 @@ impl World {
     }
 }
 
-fn value(rng: &mut StdRng, field_type: FieldType) -> Value {
-    match field_type {
+fn value(rng: &mut StdRng, field: &Field) -> Value {
+    if field.is_nullable && rng.random_bool(0.3) {
+        return Value::Optional(None);
+    }
+    let value = match &field.field_type {
+        FieldType::Scalar(_) if field.is_timestamp => time_value(rng),
+        FieldType::Scalar(scalar) => scalar_value(rng, *scalar),
         FieldType::Array(scalar) => {
             let length = rng.random_range(0..4);
-            Value::Array(
-                (0..length)
-                    .map(|_| value(rng, FieldType::Scalar(scalar)))
+            Value::Array((0..length).map(|_| scalar_value(rng, *scalar)).collect())
+        }
+        FieldType::Enum(of) => symbol(rng, of),
+        FieldType::Nested(of) => nested_value(rng, of, of.root(), 0),
+    };
+    match field.is_nullable {
+        true => Value::Optional(Some(Box::new(value))),
+        false => value,
+    }
+}
+
+fn time_value(rng: &mut StdRng) -> Value {
+    Value::Long(MIDNIGHT + rng.random_range(-DAY..DAY))
+}
+
+fn symbol(rng: &mut StdRng, of: &EnumType) -> Value {
+    let position = rng.random_range(0..of.symbols.len());
+    Value::Enum {
+        position,
+        symbol: of.symbols[position].clone(),
+    }
+}
+
+fn nested_value(rng: &mut StdRng, of: &NestedType, id: NodeId, depth: usize) -> Value {
+    let mut all = |inner: NodeId| -> Vec<Value> {
+        let count = if depth < 6 { rng.random_range(0..4) } else { 0 };
+        let values = 0..count;
+        values
+            .map(|_| nested_value(rng, of, inner, depth + 1))
+            .collect()
+    };
+    match of.node(id) {
+        Node::Array(item) => Value::Array(all(*item)),
+        Node::Map(inner) => {
+            let values = all(*inner).into_iter().enumerate();
+            Value::Map(
+                values
+                    .map(|(at, value)| (format!("k{at}"), value))
                     .collect(),
             )
         }
-        FieldType::Scalar(scalar) => scalar_value(rng, scalar),
+        Node::Scalar(scalar) => scalar_value(rng, *scalar),
+        Node::Timestamp => time_value(rng),
+        Node::Enum(of) => symbol(rng, of),
+        Node::Fixed => Value::Fixed(rng.random::<[u8; 16]>().to_vec()),
+        Node::Nullable(inner) => {
+            let inner = nested_value(rng, of, *inner, depth + 1);
+            Value::Optional(rng.random_bool(0.6).then(|| Box::new(inner)))
+        }
+        Node::Record(record) => {
+            let fields = record.fields.iter();
+            let value = fields.map(|field| {
+                let value = nested_value(rng, of, field.node, depth + 1);
+                (field.name.clone(), value)
+            });
+            Value::Record(value.collect())
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use efd_shared_avro::{DatumError, Decoder, Sink};
+use efd_shared_avro::{DatumError, Decoder, Nested, Sink};
 use efd_shared_model::RangeSet;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +134,8 @@ impl Sink for Numbered {
 
     fn bytes(&mut self, _field: usize, _value: &[u8]) {}
     fn end_array(&mut self, _field: usize) {}
+    fn null(&mut self, _field: usize) {}
+    fn nested(&mut self, _field: usize, _value: Nested<'_>) {}
 }
 
 impl Sequences {

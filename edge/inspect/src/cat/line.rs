@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::{Arguments, Write as _};
 use std::io::Write as _;
 
-use efd_shared_avro::{DatumError, Decoder, FieldType, Sink};
+use efd_shared_avro::{DatumError, Decoder, Nested, Sink};
 use efd_shared_model::{EpochLane, Fingerprint, RecordId, RecordRef};
 
 /// How the lines of one stream look: everything that is the same in all of them, escaped once.
@@ -39,7 +39,7 @@ impl Layout {
             name.push(b':');
             fields.push(FieldLayout {
                 name,
-                is_array: matches!(field.field_type, FieldType::Array(_)),
+                is_array: field.field_type.is_array(),
                 is_shown,
             });
         }
@@ -190,6 +190,18 @@ impl Sink for Line<'_> {
         }
     }
 
+    fn null(&mut self, field: usize) {
+        if self.begin(field) {
+            self.out.extend_from_slice(b"null");
+        }
+    }
+
+    fn nested(&mut self, field: usize, value: Nested<'_>) {
+        if self.begin(field) {
+            value.put_json(self.out);
+        }
+    }
+
     fn end_array(&mut self, field: usize) {
         let layout = &self.fields[field];
         if !layout.is_shown {
@@ -321,6 +333,23 @@ mod tests {
         assert_eq!(line, expected);
         assert!(is_ok);
         serde_json::from_str::<serde_json::Value>(&line).unwrap();
+    }
+
+    /// What types have that are not SAL's.
+    #[test]
+    fn enums_nulls_and_nested_values() {
+        let text = r#"{"type":"record","name":"T","fields":[
+            {"name":"pose","type":{"type":"record","name":"P","fields":[{"name":"x","type":["null","long"]},{"name":"y","type":["null","long"]}]}},
+            {"name":"mode","type":{"type":"enum","name":"E","symbols":["A","B"]}},
+            {"name":"points","type":{"type":"array","items":"P"}},{"name":"end","type":"long"}]}"#;
+        let schema = Arc::new(RecordSchema::parse(text).unwrap());
+        let layout = Layout::new("t", Decoder::new(schema), None);
+        let (line, is_ok) = line(&layout, &[0, 2, 8, 2, 2, 2, 2, 0, 0, 10], None);
+        assert!(is_ok);
+        let (_, fields) = line.split_once("\"fields\":").unwrap();
+        let expected =
+            r#"{"pose.x":null,"pose.y":4,"mode":"B","points":[{"x":1,"y":null}],"end":5}}"#;
+        assert_eq!(fields.trim_end(), expected);
     }
 
     #[test]

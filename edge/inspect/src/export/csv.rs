@@ -3,7 +3,7 @@
 use std::fmt::Arguments;
 use std::io::{self, Write as _};
 
-use efd_shared_avro::{DatumError, Decoder, FieldType, Sink};
+use efd_shared_avro::{DatumError, Decoder, Nested, Sink};
 use efd_shared_model::{RecordId, RecordStamps};
 
 use super::files::Output;
@@ -49,8 +49,7 @@ impl<'a> Text<'a> {
             put_text(&mut bytes, &field.name);
         }
         bytes.extend_from_slice(b",efd_id,efd_implausible\r\n");
-        let is_array =
-            |field: &efd_shared_avro::Field| matches!(field.field_type, FieldType::Array(_));
+        let is_array = |field: &efd_shared_avro::Field| field.field_type.is_array();
         Self {
             is_array: fields.iter().map(is_array).collect(),
             decoder,
@@ -151,6 +150,19 @@ impl Sink for Line<'_> {
         self.string(field, &hex);
     }
 
+    /// An empty cell.
+    fn null(&mut self, _field: usize) {
+        self.text.push(b',');
+    }
+
+    /// JSON.
+    fn nested(&mut self, _field: usize, value: Nested<'_>) {
+        let mut cell = Vec::new();
+        value.put_json(&mut cell);
+        self.text.push(b',');
+        put_text(self.text, &String::from_utf8_lossy(&cell));
+    }
+
     fn end_array(&mut self, _field: usize) {
         let items = self.cell.take().unwrap_or_default();
         self.text.push(b',');
@@ -172,4 +184,53 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use efd_shared_avro::RecordSchema;
+    use efd_shared_model::{
+        BlockNumber, EdgeId, EpochId, EpochLane, EventTimeOrigin, Lane, LaneKind, UtcNanos,
+    };
+
+    use super::*;
+
+    /// What types have that are not SAL's: a null is an empty cell, nested values are JSON.
+    #[test]
+    fn enums_nulls_and_nested_values() {
+        let text = r#"{"type":"record","name":"T","fields":[
+            {"name":"pose","type":{"type":"record","name":"P","fields":[{"name":"x","type":["null","long"]},{"name":"y","type":["null","long"]}]}},
+            {"name":"mode","type":{"type":"enum","name":"E","symbols":["A","B"]}},
+            {"name":"points","type":{"type":"array","items":"P"}},{"name":"end","type":"long"}]}"#;
+        let decoder = Decoder::new(Arc::new(RecordSchema::parse(text).unwrap()));
+        let mut text = Text::new(&decoder);
+        let lane = EpochLane {
+            edge: EdgeId([1; 16]),
+            epoch: EpochId([2; 16]),
+            lane: Lane::new(LaneKind::Events),
+        };
+        let id = RecordId {
+            block: lane.block(BlockNumber(7)),
+            index: 3,
+        };
+        let stamps = RecordStamps {
+            event_time: UtcNanos(1),
+            origin: EventTimeOrigin::Source,
+            implausible: false,
+            latin1: false,
+            instance: None,
+        };
+        text.add(id, stamps, &[0, 2, 8, 2, 2, 2, 2, 0, 0, 10])
+            .unwrap();
+        let lines = String::from_utf8(text.bytes).unwrap();
+        let (head, line) = lines.split_once("\r\n").unwrap();
+        assert_eq!(
+            head,
+            "time,pose.x,pose.y,mode,points,end,efd_id,efd_implausible"
+        );
+        let begin = r#"1970-01-01T00:00:00.000000001Z,,4,B,"[{""x"":1,""y"":null}]",5,"#;
+        assert!(line.starts_with(begin), "{line}");
+    }
 }

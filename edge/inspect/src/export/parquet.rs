@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Schema};
 use arrow::record_batch::RecordBatch;
-use efd_shared_arrow::{described, encodings, time_type};
+use efd_shared_arrow::{described, encodings, leaves_max, time_type};
 use efd_shared_avro::Columns;
 use efd_shared_model::{EpochLane, EventTimeOrigin, RecordId, RecordStamps};
 use parquet::arrow::ArrowWriter;
@@ -39,6 +39,8 @@ const OURS: [(&str, DataType); 8] = [
 
 /// Rows are written so many bytes at a time: one row group.
 const GROUP_BYTES: usize = 4 << 20;
+/// However many leaves a column has.
+const GROUP_BYTES_MIN: usize = 64 << 10;
 
 pub(super) fn write(
     stream: &Stream,
@@ -59,6 +61,7 @@ struct Groups<'a> {
     writer: ArrowWriter<&'a mut Output>,
     fields: Columns,
     rows: Vec<(RecordId, RecordStamps)>,
+    group_bytes: usize,
     /// Of datums, since the columns were looked at.
     unseen_bytes: usize,
 }
@@ -89,6 +92,7 @@ impl<'a> Groups<'a> {
         let writer = ArrowWriter::try_new(file, Arc::clone(&columns), Some(properties));
         Ok(Self {
             stream,
+            group_bytes: (GROUP_BYTES / leaves_max(&columns)).max(GROUP_BYTES_MIN),
             columns,
             writer: writer.map_err(failed)?,
             fields: Columns::new(stream.decoder.clone()),
@@ -114,7 +118,7 @@ impl<'a> Groups<'a> {
         if LOOK_EVERY_BYTES <= self.unseen_bytes {
             self.unseen_bytes = 0;
             let of_rows = self.rows.len() * size_of::<(RecordId, RecordStamps)>();
-            if GROUP_BYTES <= self.fields.bytes() + of_rows {
+            if self.group_bytes <= self.fields.bytes() + of_rows {
                 self.write()?;
             }
         }
@@ -163,8 +167,9 @@ fn batch(
     let times = rows.iter().map(|(_, stamps)| stamps.event_time.0);
     let times = TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC");
     let mut arrays: Vec<ArrayRef> = vec![Arc::new(times)];
-    for column in fields.into_columns() {
-        arrays.push(efd_shared_arrow::array(column)?);
+    let schema = Arc::clone(fields.schema());
+    for (field, column) in schema.fields.iter().zip(fields.into_columns()) {
+        arrays.push(efd_shared_arrow::array(field, column)?);
     }
     // Neighbours are of the same log nearly always: its name is made once.
     let text = |of: &dyn Fn(&EpochLane) -> String| -> ArrayRef {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use efd_edge_transcode::{Encoder, Plan};
-use efd_shared_avro::{Field, FieldType, RecordSchema, Scalar};
+use efd_shared_avro::{Field, FieldType, RecordSchema};
 use efd_shared_model::{Fingerprint, StreamDeclaration, TopicKind};
 use efd_shared_types::sal::SalKind;
 use efd_shared_types::{Registry, SalTopic};
@@ -121,7 +121,10 @@ impl Cast {
 
 /// `None` where a datum of one is a datum of the other. Units and descriptions may have changed since.
 fn difference(own: &RecordSchema, stored: &RecordSchema) -> Option<String> {
-    let shape = |field: &Field| (field.name.clone(), field.field_type, field.length);
+    let shape = |field: &Field| {
+        let (name, field_type) = (field.name.clone(), field.field_type.clone());
+        (name, field_type, field.is_nullable, field.length)
+    };
     let pairs = own.fields.iter().zip(&stored.fields);
     for (own, stored) in pairs {
         if shape(own) != shape(stored) {
@@ -133,19 +136,14 @@ fn difference(own: &RecordSchema, stored: &RecordSchema) -> Option<String> {
 }
 
 fn text(field: &Field) -> String {
-    let scalar = match field.field_type.scalar() {
-        Scalar::Boolean => "boolean",
-        Scalar::Long => "long",
-        Scalar::Double => "double",
-        Scalar::String => "string",
-        Scalar::Bytes => "bytes",
-    };
     let length = field
         .length
         .map_or_else(String::new, |length| length.to_string());
-    match field.field_type {
-        FieldType::Scalar(_) => format!("{scalar} {}", field.name),
-        FieldType::Array(_) => format!("{scalar}[{length}] {}", field.name),
+    match &field.field_type {
+        FieldType::Scalar(scalar) => format!("{} {}", scalar.name(), field.name),
+        FieldType::Array(scalar) => format!("{}[{length}] {}", scalar.name(), field.name),
+        FieldType::Enum(of) => format!("{} {}", of.name, field.name),
+        FieldType::Nested(of) => format!("{of} {}", field.name),
     }
 }
 

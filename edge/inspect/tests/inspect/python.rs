@@ -108,6 +108,8 @@ fn plain(value: &Value) -> Json {
                 .collect::<String>()
         ),
         Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Fixed(_) | Value::Enum { .. } | Value::Optional(_) => unreachable!("flat"),
+        Value::Record(_) | Value::Map(_) => unreachable!("flat"),
     }
 }
 

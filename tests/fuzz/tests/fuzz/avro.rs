@@ -56,11 +56,12 @@ fn value(scalar: Scalar, rng: &mut Rng) -> Value {
 fn datum(decoder: &Decoder, rng: &mut Rng) -> Vec<u8> {
     let fields = decoder.schema().fields.iter();
     let values: Vec<_> = fields
-        .map(|field| match field.field_type {
-            FieldType::Scalar(scalar) => value(scalar, rng),
+        .map(|field| match &field.field_type {
+            FieldType::Scalar(scalar) => value(*scalar, rng),
             FieldType::Array(scalar) => {
-                Value::Array((0..rng.below(20)).map(|_| value(scalar, rng)).collect())
+                Value::Array((0..rng.below(20)).map(|_| value(*scalar, rng)).collect())
             }
+            FieldType::Enum(_) | FieldType::Nested(_) => unreachable!("not among the schemas"),
         })
         .collect();
     let mut out = Vec::new();
