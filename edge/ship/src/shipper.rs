@@ -2,6 +2,9 @@
 //!
 //! Nothing in the loop waits for the link: frames and blocks go out by tasks of their own, bounded by the machine's window.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
@@ -315,7 +318,8 @@ impl Loop {
         }
     }
 
-    /// Carries out what the session asks for. Holds it back where too much is under way.
+    /// Carries out what the session asks for. Where too many blocks are under way, no more are begun: on a link that takes
+    /// none, heartbeats and the end of the connection must not wait for them.
     fn obey(&mut self) {
         while let Some(outcome) = self.unkept.pop_front() {
             if let Err(outcome) = self.keeper.try_keep(outcome) {
@@ -323,8 +327,12 @@ impl Loop {
                 break;
             }
         }
-        while self.sending < SENDING_MAX && self.unkept.len() < FRAMES_MAX {
-            let Some(command) = self.session.poll_command(now()) else {
+        while self.unkept.len() < FRAMES_MAX {
+            let command = match self.sending < SENDING_MAX {
+                true => self.session.poll_command(now()),
+                false => self.session.poll_urgent(),
+            };
+            let Some(command) = command else {
                 return;
             };
             self.carry_out(command);

@@ -284,7 +284,7 @@ impl EdgeSession {
 
     /// What the shell is to do next; `None` where there is nothing until something happens or the timer fires.
     pub fn poll_command(&mut self, now: Moment) -> Option<Command> {
-        if let Some(command) = self.outbox.pop_front() {
+        if let Some(command) = self.poll_urgent() {
             return Some(command);
         }
         if !self.is_streaming() {
@@ -301,6 +301,11 @@ impl EdgeSession {
             }
         }
         Some(command)
+    }
+
+    /// Of that, what must not wait behind blocks: frames, acknowledgements for the disk, ends and beginnings of connections.
+    pub fn poll_urgent(&mut self) -> Option<Command> {
+        self.outbox.pop_front()
     }
 
     /// The next deadline and what it is for, so that a log line can explain every wake-up.
