@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Only so many topics, spread evenly over all.
     #[arg(long)]
     topics_max: Option<usize>,
+    /// So many topics more come and go: there for 5 s with a sample a second, gone for 3 s, and so on.
+    #[arg(long, default_value_t = 0)]
+    coming: usize,
     #[arg(long, default_value_t = 60)]
     seconds: u32,
     /// Samples a second, all topics together.
@@ -108,6 +111,10 @@ struct Source {
     number: u64,
 }
 
+/// Of topics that come and go.
+const THERE: Duration = Duration::from_secs(5);
+const GONE: Duration = Duration::from_secs(3);
+
 /// SAL's durability service and writers keep this many samples an instance (ts_ddsconfig, QoS.xml).
 const SAL_DEPTH: u16 = 100;
 
@@ -150,6 +157,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         lease: Duration::from_secs(10),
         ..DomainConfig::default()
     })?;
+    let coming = topics.split_off(topics.len().saturating_sub(arguments.coming));
+    ensure!(
+        !topics.is_empty(),
+        "--coming {}: some topic must stay",
+        arguments.coming
+    );
     let mut sources = sources(arguments, &participant, &topics)?;
     let asked: f64 = sources
         .iter()
@@ -159,30 +172,72 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "asked for {asked:.1} a second of {} topics, published 0",
         sources.len()
     ));
-    wait_for_readers(&sources, Duration::from_secs(arguments.wait.into()))?;
-    let mut oracle = Oracle::create(&arguments.oracle, arguments.values)
+    let wait = Duration::from_secs(arguments.wait.into());
+    wait_for_readers(&sources, wait)?;
+    let oracle = Oracle::create(&arguments.oracle, arguments.values)
         .with_context(|| format!("make oracle {}", arguments.oracle.display()))?;
+    let oracle = Mutex::new(oracle);
+    let span = Duration::from_secs(arguments.seconds.into());
     let mut run = Run::new(arguments);
-    run.publish(
-        &mut sources,
-        &mut oracle,
-        Duration::from_secs(arguments.seconds.into()),
-    )?;
-    // A publisher that falls silent leaves no gap to see: each ends with one whole sample more.
-    run.truncate_every = None;
-    for source in &mut sources {
-        for _ in 0..source.publishers.len() {
-            run.one(source, &mut oracle)?;
-        }
-    }
-    oracle.flush().context("write oracle")?;
-    say(&format!("done, published {}", run.published));
+    let come_and_gone = std::thread::scope(|scope| {
+        let coming = scope.spawn(|| come_and_go(arguments, &participant, &coming, &oracle));
+        run.publish(&mut sources, &oracle, span)?;
+        coming
+            .join()
+            .unwrap_or_else(|_| bail!("the topics that come and go have panicked"))
+    })?;
+    run.last_words(&mut sources, &oracle)?;
+    lock(&oracle).flush().context("write oracle")?;
+    let published = run.published + come_and_gone;
+    say(&format!("done, published {published}"));
     std::thread::sleep(Duration::from_secs(arguments.linger.into()));
     drop(sources);
     if let Err(error) = participant.close(Duration::from_secs(10)) {
-        say(&format!("{error}, published {}", run.published));
+        say(&format!("{error}, published {published}"));
     }
     Ok(())
+}
+
+/// Publishers whose writers come and go, and who count on.
+fn come_and_go(
+    arguments: &Arguments,
+    participant: &Participant,
+    topics: &[Arc<SalTopic>],
+    oracle: &Mutex<Oracle>,
+) -> Result<u64> {
+    let begin = now();
+    let span = Duration::from_secs(arguments.seconds.into());
+    let mut run = Run::new(arguments);
+    let mut counted: Vec<Vec<(Publisher, i64)>> = Vec::new();
+    let mut times = 0;
+    while !topics.is_empty() && begin.elapsed() + THERE < span {
+        let mut sources = sources(arguments, participant, topics)?;
+        for (source, publishers) in sources.iter_mut().zip(counted) {
+            source.publishers = publishers;
+        }
+        for source in &mut sources {
+            source.period = Duration::from_secs(1);
+        }
+        wait_for_readers(&sources, Duration::from_secs(arguments.wait.into()))?;
+        run.publish(&mut sources, oracle, THERE)?;
+        run.last_words(&mut sources, oracle)?;
+        std::thread::sleep(Duration::from_secs(arguments.linger.into()));
+        counted = sources
+            .into_iter()
+            .map(|source| source.publishers)
+            .collect();
+        times += 1;
+        say(&format!(
+            "{} topics came and went {times} times",
+            topics.len()
+        ));
+        std::thread::sleep(GONE);
+    }
+    Ok(run.published)
+}
+
+fn lock(oracle: &Mutex<Oracle>) -> MutexGuard<'_, Oracle> {
+    oracle.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read_idl(paths: &[PathBuf]) -> Result<Registry> {
@@ -402,7 +457,7 @@ impl Run {
     fn publish(
         &mut self,
         sources: &mut [Source],
-        oracle: &mut Oracle,
+        oracle: &Mutex<Oracle>,
         span: Duration,
     ) -> Result<()> {
         let begin = now();
@@ -442,8 +497,20 @@ impl Run {
         Ok(())
     }
 
+    /// A publisher that falls silent leaves no gap to see: each ends with one whole sample more.
+    fn last_words(&mut self, sources: &mut [Source], oracle: &Mutex<Oracle>) -> Result<()> {
+        let truncate_every = self.truncate_every.take();
+        for source in sources {
+            for _ in 0..source.publishers.len() {
+                self.one(source, oracle)?;
+            }
+        }
+        self.truncate_every = truncate_every;
+        Ok(())
+    }
+
     /// The next sample of `source`: noted, then encoded, then written.
-    fn one(&mut self, source: &mut Source, oracle: &mut Oracle) -> Result<()> {
+    fn one(&mut self, source: &mut Source, oracle: &Mutex<Oracle>) -> Result<()> {
         let turn = source.next;
         source.next = (turn + 1) % source.publishers.len();
         let (publisher, last) = &mut source.publishers[turn];
@@ -463,7 +530,7 @@ impl Run {
                 mix: self.mix,
             },
         );
-        oracle
+        lock(oracle)
             .note(publisher, sequence, &source.topic, &values)
             .context("write oracle")?;
         let pad = &mut self.pad;
