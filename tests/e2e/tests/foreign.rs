@@ -29,12 +29,16 @@ const COMPONENTS: [&str; 3] = ["LabWeather", "LabMirror", "LabMount"];
 
 /// Publishes the component without our code, until centre and consumers have everything.
 fn publish(component: &str, options: Options, more: &[&str]) -> Setup {
+    publish_file(&Setup::lab_file(component), options, more)
+}
+
+fn publish_file(idl: &std::path::Path, options: Options, more: &[&str]) -> Setup {
     let mut setup = Setup::with(options);
     setup.start();
     let mut command = setup.python("sal_bus.py");
     command
         .arg("publish")
-        .arg(Setup::lab_file(component))
+        .arg(idl)
         .arg(setup.rig.oracle())
         .args(more);
     let captured = process::run(command, Duration::from_secs(120)).unwrap();
@@ -107,6 +111,41 @@ fn values_of_a_foreign_publisher_arrive_in_the_public_topics() {
             "{public}"
         );
         assert_eq!(public["compared"], public["published"], "{public}");
+        setup.rig.stop().unwrap();
+        let account = setup.law();
+        assert_eq!(account.lost, 0, "{}", account.summary());
+        setup.finish();
+    }
+    services.finish();
+}
+
+/// Types come from the wire, without units and descriptions: with the IDL file at hand, each topic has the schema that the
+/// observatory's own producer gives it.
+#[test]
+fn announced_types_get_the_golden_schemas() {
+    let _turn = exclusive();
+    let (Some(idl), Some(golden)) = (common::corpus("sal-idl"), common::corpus("avro-golden"))
+    else {
+        return;
+    };
+    let Some(services) = Services::start("golden") else {
+        return;
+    };
+    for component in ["Test", "ATPneumatics"] {
+        let file = idl.join(format!("sal_revCoded_{component}.idl"));
+        let options = Options {
+            idl: vec![idl.clone()],
+            ..services.options("golden")
+        };
+        let mut setup = publish_file(&file, options, &[]);
+        let mut command = setup.python("schemas.py");
+        command
+            .args([services.registry.url().as_str(), "summit"])
+            .arg(golden.join(format!("{component}.jsonl")));
+        let found = run_json(command, Duration::from_secs(60)).unwrap();
+        println!("{component}: {found}");
+        assert_eq!(found["equal"], found["golden"], "{found}");
+        assert!(found["units"].as_u64() > Some(100), "{found}");
         setup.rig.stop().unwrap();
         let account = setup.law();
         assert_eq!(account.lost, 0, "{}", account.summary());
