@@ -120,7 +120,8 @@ class Account:
 def oracle(path):
     """Lines by DDS topic."""
     found = {}
-    for line in pathlib.Path(path).read_text().splitlines():
+    # Not by `splitlines`, which ends lines within texts too.
+    for line in pathlib.Path(path).open():
         line = json.loads(line)
         found.setdefault(line["topic"], []).append(line)
     return found
@@ -222,13 +223,18 @@ def from_bus(account, path, domain="0", quiet_after=5):
     both = Policy.DataRepresentation(use_cdrv0_representation=True, use_xcdrv2_representation=True)
     qos = Qos(both, Policy.Reliability.Reliable(duration(seconds=10)), Policy.History.KeepAll)
     of_topic = {topic: struct for topic, struct, _ in cyclone.usual()}
-    of_type = shape.types("dialects.idl", "masks.idl", "xtypes.idl", "maps.idl")
+    files = ("dialects.idl", "masks.idl", "xtypes.idl", "maps.idl")
+    # The library's readers take nothing in XCDR1 that has something appendable in it; there it is as if it were final.
+    of_type = {True: shape.types(*files), False: shape.types(*files, appendable="final")}
     readers, stored, last_at = {}, {}, None
     print("listening", flush=True)
     while last_at is None or time.monotonic() < last_at + quiet_after:
         for endpoint in publications.take(100):
-            ty = of_topic.get(endpoint.topic_name) or of_type.get(endpoint.type_name)
-            if endpoint.sample_info.valid_data and ty and endpoint.topic_name not in readers:
+            if not endpoint.sample_info.valid_data or endpoint.topic_name in readers:
+                continue
+            form = endpoint.qos[Policy.DataRepresentation]
+            is_new = form is not None and form.use_xcdrv2_representation
+            if ty := of_topic.get(endpoint.topic_name) or of_type[is_new].get(endpoint.type_name):
                 # Of a dispose. The binding fails at those of mutable types.
                 ty.py.deserialize_key = lambda *_, **__: None
                 topic = Topic(participant, endpoint.topic_name, ty.py)

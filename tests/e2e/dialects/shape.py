@@ -11,7 +11,7 @@ import math
 import pathlib
 import re
 import struct
-from typing import Dict, Optional
+from typing import Optional
 
 from cyclonedds.idl import annotations, make_idl_bitmask, make_idl_enum, make_idl_struct, make_idl_union
 from cyclonedds.idl import types as t
@@ -89,16 +89,19 @@ class Many:
 
 
 class Map:
-    def __init__(self, key, element):
-        self.key, self.element, self.py = key, element, Dict[key.py, element.py]
+    """The binding announces none. In XCDR1 they are what a sequence of pairs is: to read, as nobody writes them here."""
 
-    def value(self, random):
-        return {self.key.value(random): self.element.value(random) for _ in range(random.randrange(4))}
+    made = 0
+
+    def __init__(self, key, element):
+        self.key, self.element, name = key, element, f"Entry{Map.made}"
+        Map.made += 1
+        self.py = t.sequence[annotations.final(make_idl_struct(name, name, {"key": key.py, "value": element.py}))]
 
     def record(self, value):
-        if self.key.name == "string":
-            return {"$map": {key: self.element.record(each) for key, each in value.items()}}
-        return [{"key": key, "value": self.element.record(each)} for key, each in value.items()]
+        entries = [(each.key, self.element.record(each.value)) for each in value]
+        is_text = self.key.name == "string"
+        return {"$map": dict(entries)} if is_text else [{"key": key, "value": element} for key, element in entries]
 
 
 class Enum:
@@ -183,8 +186,9 @@ class Struct:
 class Reader:
     """Of one file."""
 
-    def __init__(self, text, types):
+    def __init__(self, text, types, appendable):
         self.tokens = [it for it in TOKEN.findall(text) if not it.startswith(("//", "#"))]
+        self.tokens = [appendable if it == "appendable" else it for it in self.tokens]
         self.at, self.types = 0, types
 
     def next(self, *expected):
@@ -305,9 +309,9 @@ class Reader:
             self.next(";")
 
 
-def types(*files):
+def types(*files, appendable="appendable"):
     """By full name, of files of this folder; what a file includes has to stand before it."""
     found = {}
     for file in files:
-        Reader(pathlib.Path(__file__).with_name(file).read_text(), found).file()
+        Reader(pathlib.Path(__file__).with_name(file).read_text(), found, appendable).file()
     return found
