@@ -3,62 +3,127 @@
 
 use std::sync::Arc;
 
-use efd_edge_transcode::Plan;
+use efd_edge_transcode::{GeneralPlan, KeyOf, Plan, Undecodable};
 use efd_shared_model::{LaneKind, Schema, TopicKind};
 use efd_shared_types::avro::AvroSchema;
-use efd_shared_types::registry::Registered;
+use efd_shared_types::registry::{Mapped, Registered};
 use efd_shared_types::sal::SalKind;
 use efd_shared_types::xtypes::Announced;
-use efd_shared_types::{Definition, Mapping, NoMapping, SalTopic, Struct, TypeName, Versions};
+use efd_shared_types::{
+    Definition, GeneralTopic, Mapping, NoGeneralMapping, NoMapping, SalTopic, Struct, TypeName,
+    Types, Versions,
+};
 
-/// Everything that follows from a type, made once and shared by its writers.
+/// Everything that follows from a type and the topic that carries it, made once and shared by writers.
 #[derive(Debug)]
 pub struct TopicPlan {
-    /// `lsst.sal.MTMount.elevation`
+    /// `lsst.sal.MTMount.elevation`, `ros.chatter`
     pub topic: String,
     pub dds_topic: String,
     pub dds_type: String,
     pub kind: TopicKind,
     pub schema: Schema,
-    pub plan: Plan,
+    pub reading: Reading,
+}
+
+/// How samples become datums.
+#[derive(Debug)]
+pub enum Reading {
+    Sal(Plan),
+    General(GeneralPlan),
+}
+
+impl Reading {
+    /// Appends what tells instances apart; nothing for a keyless type.
+    pub fn key_bytes(
+        &self,
+        payload: &[u8],
+        holds: KeyOf,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Undecodable> {
+        match self {
+            Self::Sal(plan) => plan.key_bytes(payload, holds, out),
+            Self::General(plan) => plan.key_bytes(payload, holds, out),
+        }
+    }
+}
+
+/// A topic as a writer offers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offered<'a> {
+    pub dds_topic: &'a str,
+    pub dds_type: &'a str,
+    /// The writer repeats its history to late joiners: what SAL does for events.
+    pub keeps_history: bool,
+}
+
+/// What a type is known from.
+#[derive(Clone, Debug)]
+pub enum KnownType {
+    /// An IDL file.
+    Registered(Arc<Registered>),
+    /// What writers announce, with the words of the IDL file where there is one: a TypeObject has no units, no
+    /// descriptions and no versions.
+    Announced(Arc<Announced>, Option<Arc<Registered>>),
+}
+
+/// Why samples of a known type cannot become records.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlan {
+    #[error("`{0}` is a struct of an old SAL generator that nobody publishes")]
+    Placeholder(String),
+    #[error(transparent)]
+    General(#[from] NoGeneralMapping),
+}
+
+impl KnownType {
+    pub fn plan(&self, offered: Offered<'_>) -> Result<TopicPlan, NoPlan> {
+        match self {
+            Self::Registered(registered) => match &registered.mapping {
+                Ok(Mapped::Sal { topic, schema }) => Ok(TopicPlan::of_sal(topic, schema)),
+                Ok(Mapped::Placeholder) => Err(NoPlan::Placeholder(offered.dds_type.to_owned())),
+                Err(not_sal) => {
+                    TopicPlan::of_general(&registered.types, &registered.name, offered, not_sal)
+                }
+            },
+            Self::Announced(announced, registered) => {
+                announced_plan(announced, registered.as_deref(), offered)
+            }
+        }
+    }
+}
+
+fn announced_plan(
+    announced: &Announced,
+    registered: Option<&Registered>,
+    offered: Offered<'_>,
+) -> Result<TopicPlan, NoPlan> {
+    let name = TypeName::new(offered.dds_type);
+    let mut types = announced.types.clone();
+    // A TypeObject may call the type otherwise than discovery does.
+    if let Some(Definition::Struct(root)) = types.definition(announced.root.as_str()) {
+        let name = name.clone();
+        let root = Struct {
+            name,
+            ..root.clone()
+        };
+        types.insert(Definition::Struct(root));
+    }
+    let topic = match Mapping::of(&types, &Versions::default(), &name) {
+        Ok(Mapping::Sal(topic)) => *topic,
+        Ok(Mapping::Placeholder) => return Err(NoPlan::Placeholder(offered.dds_type.to_owned())),
+        Err(not_sal) => {
+            return TopicPlan::of_general(&announced.types, &announced.root, offered, &not_sal);
+        }
+    };
+    let topic = match registered.and_then(Registered::sal) {
+        Some((documented, _)) => topic.documented_by(documented),
+        None => topic,
+    };
+    Ok(TopicPlan::of_sal(&topic, &AvroSchema::of(&topic)))
 }
 
 impl TopicPlan {
-    /// `None` for a struct that nobody publishes, or that has no mapping yet.
-    pub fn of(registered: &Registered) -> Option<Self> {
-        let (topic, schema) = registered.sal()?;
-        Some(Self::of_sal(topic, schema))
-    }
-
-    /// Of a type that its writer announces; units, descriptions and versions are those of the IDL files.
-    pub fn announced(
-        dds_type: &str,
-        announced: &Announced,
-        registered: Option<&Registered>,
-    ) -> Result<Option<Self>, NoMapping> {
-        let name = TypeName::new(dds_type);
-        let mut types = announced.types.clone();
-        // A TypeObject may call the type otherwise than discovery does.
-        if let Some(Definition::Struct(root)) = types.definition(announced.root.as_str()) {
-            let name = name.clone();
-            let root = Struct {
-                name,
-                ..root.clone()
-            };
-            types.insert(Definition::Struct(root));
-        }
-        let topic = match Mapping::of(&types, &Versions::default(), &name)? {
-            Mapping::Placeholder => return Ok(None),
-            Mapping::Sal(topic) => *topic,
-        };
-        let topic = match registered.and_then(Registered::sal) {
-            Some((documented, _)) => topic.documented_by(documented),
-            None => topic,
-        };
-        let schema = AvroSchema::of(&topic);
-        Ok(Some(Self::of_sal(&topic, &schema)))
-    }
-
     fn of_sal(topic: &SalTopic, schema: &AvroSchema) -> Self {
         Self {
             topic: topic.avro_name(),
@@ -71,8 +136,35 @@ impl TopicPlan {
                 SalKind::AckCmd => TopicKind::AckCmd,
             },
             schema: Schema::new(schema.json.clone()),
-            plan: Plan::compile(topic),
+            reading: Reading::Sal(Plan::compile(topic)),
         }
+    }
+
+    fn of_general(
+        types: &Types,
+        root: &TypeName,
+        offered: Offered<'_>,
+        not_sal: &NoMapping,
+    ) -> Result<Self, NoPlan> {
+        let topic = GeneralTopic::of(types, root, offered.dds_topic)?;
+        tracing::info!(
+            topic = topic.name,
+            dds_topic = offered.dds_topic,
+            dds_type = offered.dds_type,
+            why = %not_sal,
+            "Read as a topic that is not SAL's"
+        );
+        Ok(Self {
+            dds_topic: offered.dds_topic.to_owned(),
+            dds_type: offered.dds_type.to_owned(),
+            kind: match offered.keeps_history {
+                true => TopicKind::Event,
+                false => TopicKind::Telemetry,
+            },
+            schema: Schema::new(AvroSchema::of_general(&topic).json),
+            reading: Reading::General(GeneralPlan::compile(&topic)),
+            topic: topic.name,
+        })
     }
 
     pub fn lane(&self) -> LaneKind {
@@ -136,16 +228,25 @@ mod tests {
         }
     }
 
+    fn offered(dds_type: &str) -> Offered<'_> {
+        Offered {
+            dds_topic: "rt/x",
+            dds_type,
+            keeps_history: true,
+        }
+    }
+
     #[test]
     fn an_announced_type_gets_the_schema_of_its_idl_file() {
         let registry = registry(IDL);
         let registered = registry.get(NAME).unwrap();
-        let wanted = TopicPlan::of(registered).unwrap();
+        let wanted = KnownType::Registered(Arc::clone(registered))
+            .plan(offered(NAME))
+            .unwrap();
         assert!(wanted.schema.text().contains("\"deg\""));
-        let plan = |registered| {
-            TopicPlan::announced(NAME, &announced(IDL), registered)
-                .unwrap()
-                .unwrap()
+        let plan = |registered: Option<&Arc<Registered>>| {
+            let known = KnownType::Announced(Arc::new(announced(IDL)), registered.cloned());
+            known.plan(offered(NAME)).unwrap()
         };
         let with = plan(Some(registered));
         assert_eq!(with.schema.text(), wanted.schema.text());
@@ -160,9 +261,8 @@ mod tests {
     fn a_type_that_differs_from_its_file_keeps_its_fields() {
         let changed = IDL.replace("double angle", "long angle");
         let registry = registry(&changed);
-        let plan =
-            TopicPlan::announced(NAME, &announced(IDL), registry.get(NAME).map(AsRef::as_ref));
-        let plan = plan.unwrap().unwrap();
+        let known = KnownType::Announced(Arc::new(announced(IDL)), registry.get(NAME).cloned());
+        let plan = known.plan(offered(NAME)).unwrap();
         let schema: serde_json::Value = serde_json::from_str(plan.schema.text()).unwrap();
         let fields = schema["fields"].as_array().unwrap();
         let angle = fields
@@ -173,5 +273,37 @@ mod tests {
             (&angle["type"], &angle["units"]),
             (&"double".into(), &"deg".into())
         );
+    }
+
+    /// By the topic and by what its writer does; a type that only looks like SAL's too.
+    #[test]
+    fn other_types_are_named_by_their_topic() {
+        let no_stamp = IDL.replace("double private_sndStamp", "long private_sndStamp");
+        for (idl, name) in [
+            (
+                "module std_msgs { module msg { struct String { string data; }; }; };",
+                "std_msgs::msg::dds_::String_",
+            ),
+            (&no_stamp, NAME),
+        ] {
+            let registry = registry(idl);
+            let known = KnownType::Registered(Arc::clone(registry.get(name).unwrap()));
+            let plan = known.plan(offered(name)).unwrap();
+            assert_eq!((&*plan.topic, plan.kind), ("ros.x", TopicKind::Event));
+            assert_eq!((&*plan.dds_topic, &*plan.dds_type), ("rt/x", name));
+            let live = Offered {
+                keeps_history: false,
+                ..offered(name)
+            };
+            assert_eq!(known.plan(live).unwrap().kind, TopicKind::Telemetry);
+            let nameless = Offered {
+                dds_topic: "/",
+                ..offered(name)
+            };
+            assert!(matches!(
+                known.plan(nameless),
+                Err(NoPlan::General(NoGeneralMapping::NoName(_)))
+            ));
+        }
     }
 }

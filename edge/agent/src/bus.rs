@@ -2,6 +2,7 @@
 //! and makes everything anew after a pause of our own.
 
 mod announced;
+mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,12 +19,13 @@ use efd_shared_daemon::http::Readiness;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_types::xtypes::{Announced, TypeId};
 
-use crate::binding::{Binding, TopicPlan};
+use crate::binding::{Binding, KnownType, TopicPlan};
 use crate::idl::IdlFolders;
 use crate::meters::Meters;
 use crate::partitions::Patterns;
 
 use announced::{Answer, Asker};
+use types::{Types, is_among, keeps_history};
 
 /// What the intake must know, in order.
 #[derive(Debug)]
@@ -39,7 +41,8 @@ pub enum BusNotice {
     },
     /// What was parked for want of this type can be read.
     TypeKnown {
-        plan: Arc<TopicPlan>,
+        dds_type: String,
+        known: KnownType,
     },
 }
 
@@ -73,22 +76,18 @@ struct AwaitedWriter {
     until: i64,
 }
 
-/// By the name of the type, and which it is where the writer announces it.
-type PlanKey = (String, Option<TypeId>);
-
 #[derive(Debug)]
 pub struct Bus {
     pub config: DomainConfig,
     pub patterns: Patterns,
     pub partitions: Vec<String>,
-    pub idl: IdlFolders,
+    types: Types,
     pub ring: Ring,
     pub waker: RingWaker,
     pub notices: SyncSender<BusNotice>,
     pub meters: Arc<Meters>,
     pub readiness: Readiness,
     pub stop: Stop,
-    plans: BTreeMap<PlanKey, Arc<TopicPlan>>,
     /// Of readers that are gone.
     refused_before: Refused,
     silent_since: i64,
@@ -157,14 +156,13 @@ impl Bus {
             config,
             patterns,
             partitions,
-            idl,
+            types: Types::new(idl),
             ring,
             waker,
             notices,
             meters,
             readiness,
             stop,
-            plans: BTreeMap::new(),
             refused_before: Refused::default(),
             silent_since: monotonic_now(),
         }
@@ -346,7 +344,8 @@ impl Bus {
             return;
         };
         writer.announced = Some(Arc::clone(&announced));
-        let Some(plan) = self.plan(&writer.info, Some(&announced)) else {
+        let known = self.types.known(&writer.info, Some(&announced));
+        let Some(plan) = self.types.plan(&writer.info, Some(&announced)) else {
             return;
         };
         writer.is_typed = true;
@@ -371,8 +370,11 @@ impl Bus {
                     .is_some_and(|it| it.id == announced.id)
             });
         bound.into_iter().for_each(|notice| self.tell(notice));
-        if is_only {
-            self.tell(BusNotice::TypeKnown { plan });
+        if let Some(known) = known.filter(|_| is_only) {
+            self.tell(BusNotice::TypeKnown {
+                dds_type: type_name,
+                known,
+            });
         }
     }
 
@@ -383,10 +385,10 @@ impl Bus {
             announced: announced.as_ref().map(|announced| announced.id),
             keyed: info.keyed,
             reliable: matches!(info.reliability, Reliability::Reliable { .. }),
-            keeps_history: info.durability >= Durability::TransientLocal,
+            keeps_history: keeps_history(&info),
             exclusive: info.ownership == Ownership::Exclusive,
         };
-        let plan = self.plan(&info, announced.as_ref());
+        let plan = self.types.plan(&info, announced.as_ref());
         let is_typed = plan.is_some();
         if !joined.readers.contains_key(&key) {
             match joined
@@ -447,55 +449,22 @@ impl Bus {
         }
     }
 
-    fn plan(
-        &mut self,
-        info: &WriterInfo,
-        announced: Option<&Arc<Announced>>,
-    ) -> Option<Arc<TopicPlan>> {
-        let key = (
-            info.type_name.clone(),
-            announced.map(|announced| announced.id),
-        );
-        if let Some(plan) = self.plans.get(&key) {
-            return Some(Arc::clone(plan));
-        }
-        let registered = self.idl.registry().get(&info.type_name).map(AsRef::as_ref);
-        let plan = match announced {
-            None => TopicPlan::of(registered?),
-            Some(announced) => TopicPlan::announced(&info.type_name, announced, registered)
-                .inspect_err(|error| {
-                    tracing::warn!(%error, topic = info.topic, "No mapping for a type that is announced");
-                })
-                .ok()?,
-        };
-        let plan = Arc::new(plan?);
-        self.plans.insert(key, Arc::clone(&plan));
-        Some(plan)
-    }
-
     /// Types that came or changed are told to whoever waits for them. A type that went away keeps its plan: data flow on.
     fn look_at_idl(&mut self, joined: Option<&mut Joined>) {
-        let changes = self.idl.look();
-        let touched: BTreeSet<String> = changes
-            .iter()
-            .flat_map(|change| change.added.iter().chain(&change.changed))
-            .map(|name| name.as_str().to_owned())
-            .collect();
+        let touched = self.types.look_at_idl();
         if touched.is_empty() {
             return;
         }
-        tracing::info!(types = touched.len(), "IDL types came or changed");
-        self.plans.retain(|(name, _), _| !touched.contains(name));
         if let Some(Joined {
             writers, readers, ..
         }) = joined
         {
             for writer in writers.values_mut() {
-                if !touched.contains(&writer.info.type_name) {
+                if !is_among(&touched, &writer.info.type_name) {
                     continue;
                 }
                 let announced = writer.announced.clone();
-                let Some(plan) = self.plan(&writer.info, announced.as_ref()) else {
+                let Some(plan) = self.types.plan(&writer.info, announced.as_ref()) else {
                     continue;
                 };
                 writer.is_typed = true;
@@ -508,15 +477,9 @@ impl Bus {
                 }
             }
         }
-        for name in touched {
-            let registered = self.idl.registry().get(&name);
-            if let Some(plan) = registered.and_then(|registered| TopicPlan::of(registered)) {
-                let plan = self
-                    .plans
-                    .entry((name, None))
-                    .or_insert_with(|| Arc::new(plan));
-                let plan = Arc::clone(plan);
-                self.tell(BusNotice::TypeKnown { plan });
+        for dds_type in touched {
+            if let Some(known) = self.types.registered(&dds_type) {
+                self.tell(BusNotice::TypeKnown { dds_type, known });
             }
         }
     }
@@ -543,8 +506,8 @@ impl Bus {
         self.meters.disposals.set(refused.disposals);
         if let Some(topic) = untyped.first() {
             tracing::warn!(
-                topics = untyped.len(), first = topic, folders = ?self.idl.unreadable().keys(),
-                "No IDL file has the type of some topics; their samples are kept until one has"
+                topics = untyped.len(), first = topic, folders = ?self.types.unreadable_folders(),
+                "The type of some topics is not known; their samples are kept until it is"
             );
         }
         if !joined.writers.is_empty() {
@@ -571,7 +534,7 @@ fn binding(info: &WriterInfo, plan: Option<Arc<TopicPlan>>) -> Binding {
     Binding {
         dds_topic: info.topic.as_str().into(),
         dds_type: info.type_name.as_str().into(),
-        keeps_history: info.durability >= Durability::TransientLocal,
+        keeps_history: keeps_history(info),
         plan,
     }
 }
@@ -585,7 +548,7 @@ fn key_of(plan: Arc<TopicPlan>) -> KeyOf {
             PayloadKind::KeyOnly => Holds::Key,
         };
         let mut bytes = Vec::with_capacity(16);
-        let found = plan.plan.key_bytes(payload, holds, &mut bytes).is_ok();
+        let found = plan.reading.key_bytes(payload, holds, &mut bytes).is_ok();
         if found {
             key.push(&bytes);
         }

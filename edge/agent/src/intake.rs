@@ -5,13 +5,14 @@
 //! Pure: no clock, no DDS, no store. A sample is recorded, or parked, or recognised as a repetition, or its loss is named.
 
 mod batch;
+mod general;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use efd_edge_transcode::{LeapSeconds, Outcome, Stamps};
+use efd_edge_transcode::{LeapSeconds, Outcome, Plan, Stamps};
 use efd_shared_model::loss::{LOSS_SCHEMA, LOSS_TOPIC};
 use efd_shared_model::reduced::{self, REDUCED_TOPIC};
 use efd_shared_model::{
@@ -20,7 +21,7 @@ use efd_shared_model::{
     block::DATUM_BYTES_MAX, component_of,
 };
 
-use crate::binding::{Binding, TopicPlan};
+use crate::binding::{Binding, Reading, TopicPlan};
 use crate::parked::{PARKED_SCHEMA, PARKED_TOPIC, Parked, ParkedReason};
 use crate::publishers::{Gap, Observed, Publishers, TopicIndex, Verdict};
 
@@ -32,6 +33,17 @@ pub struct Received<'a> {
     pub payload: &'a [u8],
     pub received: UtcNanos,
     pub source: Option<UtcNanos>,
+}
+
+impl Received<'_> {
+    /// As the time at which a publisher wrote it.
+    fn is_plausible(&self, utc: UtcNanos) -> bool {
+        EARLIEST <= utc && utc <= self.received.saturating_add(AHEAD_MAX_NS)
+    }
+
+    fn plausible_source(&self) -> Option<UtcNanos> {
+        self.source.filter(|source| self.is_plausible(*source))
+    }
 }
 
 /// Since this process began.
@@ -50,9 +62,11 @@ pub struct IntakeCounters {
     pub implausible_stamps: u64,
     /// Texts taken as ISO-8859-1.
     pub latin1_texts: u64,
+    /// Members that samples of other types than SAL's do not have, though they are not optional.
+    pub defaulted_members: u64,
 }
 
-/// A record can be twice as large as its sample, as floats become doubles; and it has to fit into a block.
+/// A record of SAL's can be twice as large as its sample, as floats become doubles; and it has to fit into a block.
 pub const SAMPLE_BYTES_MAX: usize = DATUM_BYTES_MAX / 2;
 /// A publisher's clock may be this far ahead of ours.
 const AHEAD_MAX_NS: i64 = 86_400 * 1_000_000_000;
@@ -103,7 +117,7 @@ pub fn own_streams() -> [(StreamDeclaration, Schema); 3] {
 /// Streams of this epoch: numbers are given at the first record.
 #[derive(Debug, Default)]
 struct Streams {
-    by_topic: HashMap<(String, Fingerprint), StreamNumber>,
+    by_topic: HashMap<(String, TopicKind, Fingerprint), StreamNumber>,
     last: Option<StreamNumber>,
 }
 
@@ -215,6 +229,20 @@ impl Intake {
             self.counters.parked += 1;
             return self.park(binding, sample, ParkedReason::Untyped);
         };
+        match &plan.reading {
+            Reading::Sal(reading) => self.sal(binding, plan, reading, sample, encoded),
+            Reading::General(reading) => self.general(binding, plan, reading, sample),
+        }
+    }
+
+    fn sal(
+        &mut self,
+        binding: &Binding,
+        plan: &Arc<TopicPlan>,
+        reading: &Plan,
+        sample: Received<'_>,
+        encoded: UtcNanos,
+    ) {
         let (stream, lane, topic) = self.bound(plan);
         let stamps = Stamps {
             received_tai: self.leaps.to_tai(sample.received).as_seconds(),
@@ -224,14 +252,11 @@ impl Intake {
         let builder = self.batch.builder(lane);
         let out = builder.datum(stream);
         let begin = out.len();
-        let outcome = match plan.plan.transcode(sample.payload, &stamps, out) {
+        let outcome = match reading.transcode(sample.payload, &stamps, out) {
             Ok(outcome) => outcome,
             Err(error) => {
                 builder.abandon(stream);
-                self.park(binding, sample, ParkedReason::Undecodable);
-                self.counters.undecodable += 1;
-                let topic = plan.topic.clone();
-                return self.lost(LossReason::Undecodable, topic, sample, error.to_string());
+                return self.undecodable(binding, plan, sample, &error);
             }
         };
         let bytes = out.len() - begin;
@@ -273,24 +298,47 @@ impl Intake {
             return self.batch.builder(lane).abandon(stream);
         }
         let stamps = self.record_stamps(&outcome, sample);
-        self.counters.recorded += 1;
-        self.counters.recorded_bytes += bytes as u64;
-        self.counters.latin1_texts += u64::from(outcome.latin1_texts);
-        self.counters.implausible_stamps += u64::from(stamps.implausible);
-        self.batch.builder(lane).finish(stream, stamps);
+        self.record(lane, stream, stamps, bytes, outcome.latin1_texts);
         if let Verdict::AfterGap(gap) = verdict {
             self.gap(plan, &outcome, identity, gap, sample.received);
         }
     }
 
+    /// The datum that stands at the end of its stream becomes a record.
+    fn record(
+        &mut self,
+        lane: Lane,
+        stream: StreamNumber,
+        stamps: RecordStamps,
+        bytes: usize,
+        latin1_texts: u32,
+    ) {
+        self.counters.recorded += 1;
+        self.counters.recorded_bytes += bytes as u64;
+        self.counters.latin1_texts += u64::from(latin1_texts);
+        self.counters.implausible_stamps += u64::from(stamps.implausible);
+        self.batch.builder(lane).finish(stream, stamps);
+    }
+
+    /// Kept raw, and named.
+    fn undecodable(
+        &mut self,
+        binding: &Binding,
+        plan: &TopicPlan,
+        sample: Received<'_>,
+        why: &dyn std::fmt::Display,
+    ) {
+        self.park(binding, sample, ParkedReason::Undecodable);
+        self.counters.undecodable += 1;
+        let topic = plan.topic.clone();
+        self.lost(LossReason::Undecodable, topic, sample, why.to_string());
+    }
+
     fn record_stamps(&self, outcome: &Outcome, sample: Received<'_>) -> RecordStamps {
-        let plausible = |utc: &UtcNanos| {
-            EARLIEST <= *utc && *utc <= sample.received.saturating_add(AHEAD_MAX_NS)
-        };
         let sent = TaiNanos::from_seconds(outcome.snd_stamp)
             .map(|tai| self.leaps.to_utc(tai))
-            .filter(plausible);
-        let (event_time, origin) = match (sent, sample.source.filter(plausible)) {
+            .filter(|utc| sample.is_plausible(*utc));
+        let (event_time, origin) = match (sent, sample.plausible_source()) {
             (Some(utc), _) => (utc, EventTimeOrigin::SndStamp),
             (None, Some(utc)) => (utc, EventTimeOrigin::Source),
             (None, None) => (sample.received, EventTimeOrigin::Reception),
@@ -419,7 +467,7 @@ pub fn record_loss(builder: &mut BlockBuilder, loss: &Loss, now: UtcNanos) {
 impl Streams {
     fn number(&mut self, plan: &TopicPlan, batch: &mut Batch) -> StreamNumber {
         let schema = plan.schema.fingerprint();
-        let key = (plan.topic.clone(), schema);
+        let key = (plan.topic.clone(), plan.kind, schema);
         if let Some(&number) = self.by_topic.get(&key) {
             return number;
         }

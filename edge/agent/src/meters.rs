@@ -56,6 +56,7 @@ pub struct Meters {
     parked: Count,
     implausible_stamps: Count,
     latin1_texts: Count,
+    defaulted_members: Count,
     // The buffer.
     pub store_errors: Counter,
     pub segments_removed: Counter,
@@ -195,6 +196,11 @@ impl Meters {
             &self.latin1_texts,
         );
         gauge(
+            "members_defaulted",
+            "Members that samples lack though their type has them, of types other than SAL's",
+            &self.defaulted_members,
+        );
+        gauge(
             "buffer_bytes",
             "Bytes of the buffer's segments",
             &self.buffer_bytes,
@@ -304,6 +310,7 @@ impl Meters {
         self.parked.set(intake.parked);
         self.implausible_stamps.set(intake.implausible_stamps);
         self.latin1_texts.set(intake.latin1_texts);
+        self.defaulted_members.set(intake.defaulted_members);
     }
 
     pub fn observe_store(&self, store: &Store, destination: &str) {

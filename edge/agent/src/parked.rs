@@ -1,10 +1,13 @@
 //! Samples as DDS delivered them: their type is not known yet, or their bytes do not fit it. They stay in the lane
-//! `parked` of this buffer, are never shipped, and become records when an IDL file brings the type.
+//! `parked` of this buffer, are never shipped, and become records when an IDL file or a writer brings the type.
+
+use std::sync::Arc;
 
 use efd_shared_model::bytes::{ByteError, Reader, Writer};
 use efd_shared_model::{LaneKind, UtcNanos};
 use efd_shared_store::{Position, Reader as Buffer};
 
+use crate::binding::Offered;
 use crate::commit::lane_name;
 
 /// Topic of the stream that holds them.
@@ -15,26 +18,82 @@ pub const PARKED_SCHEMA: &str = r#"{"name":"efd.parked","type":"record","fields"
 /// Names and payloads are bounded by DDS; this bounds what a damaged length can ask for.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Under this key the transactions of a type's records tell how far the lane `parked` has been read for it.
-pub fn progress_key(dds_type: &str) -> String {
-    format!("parked/{dds_type}")
+/// Which of the parked samples a plan reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// All of a SAL type: its name says what topic they are of.
+    Type(Arc<str>),
+    /// What one topic's writers of a type sent that keep history, or those that do not.
+    Topic(ParkedKind),
 }
 
-/// Up to here samples of the type have become records.
-pub fn read_through(reader: &Buffer, dds_type: &str) -> Position {
-    let key = progress_key(dds_type);
-    [LaneKind::Events, LaneKind::Telemetry]
-        .into_iter()
-        .filter_map(|kind| reader.state(&lane_name(kind), &key))
-        .filter_map(|(_, value)| value.try_into().ok().map(u64::from_le_bytes))
-        .map(Position)
-        .max()
-        .unwrap_or(Position::NONE)
+/// What is parked, as far as it matters to who reads it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ParkedKind {
+    pub dds_type: Arc<str>,
+    pub dds_topic: Arc<str>,
+    pub keeps_history: bool,
+}
+
+impl ParkedKind {
+    pub fn of(parked: &Parked<'_>) -> Self {
+        Self {
+            dds_type: parked.dds_type.into(),
+            dds_topic: parked.dds_topic.into(),
+            keeps_history: parked.keeps_history,
+        }
+    }
+
+    pub fn offered(&self) -> Offered<'_> {
+        Offered {
+            dds_topic: &self.dds_topic,
+            dds_type: &self.dds_type,
+            keeps_history: self.keeps_history,
+        }
+    }
+}
+
+impl Scope {
+    /// Under this key the transactions of the records tell how far the lane `parked` has been read for them.
+    pub fn progress_key(&self) -> String {
+        match self {
+            Self::Type(dds_type) => format!("parked/{dds_type}"),
+            Self::Topic(kind) => {
+                let (ty, topic) = (&kind.dds_type, &kind.dds_topic);
+                format!("parked/{ty}//{topic}//{}", kind.keeps_history)
+            }
+        }
+    }
+
+    pub fn has(&self, parked: &Parked<'_>) -> bool {
+        match self {
+            Self::Type(dds_type) => parked.dds_type == &**dds_type,
+            Self::Topic(kind) => ParkedKind::of(parked) == *kind,
+        }
+    }
+
+    /// Up to here its samples have become records.
+    pub fn read_through(&self, reader: &Buffer) -> Position {
+        let key = self.progress_key();
+        [LaneKind::Events, LaneKind::Telemetry]
+            .into_iter()
+            .filter_map(|kind| reader.state(&lane_name(kind), &key))
+            .filter_map(|(_, value)| value.try_into().ok().map(u64::from_le_bytes))
+            .map(Position)
+            .max()
+            .unwrap_or(Position::NONE)
+    }
+}
+
+/// Up to here samples of the kind have become records, whichever plan read them.
+pub fn read_through(reader: &Buffer, kind: &ParkedKind) -> Position {
+    let of_type = Scope::Type(Arc::clone(&kind.dds_type)).read_through(reader);
+    of_type.max(Scope::Topic(kind.clone()).read_through(reader))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParkedReason {
-    /// No IDL file has the type.
+    /// No IDL file has the type, and its writer did not say.
     Untyped,
     /// The bytes do not fit the type.
     Undecodable,

@@ -11,13 +11,14 @@ use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::{LaneKind, Loss, LossReason, UtcNanos};
 use efd_shared_store::{Item, Position, Reader};
+use efd_shared_types::general::without_ros;
 
-use crate::binding::{Binding, TopicPlan};
+use crate::binding::{Binding, KnownType, Reading, TopicPlan};
 use crate::bus::BusNotice;
 use crate::commit::{PUBLISHERS_STATE, Request, lane_name};
 use crate::intake::{Batch, Intake, Received};
 use crate::meters::Meters;
-use crate::parked::{Parked, ParkedReason, progress_key, read_through};
+use crate::parked::{Parked, ParkedKind, ParkedReason, Scope};
 
 /// Batches in circulation: one is filled, one is being committed, one waits.
 pub const BATCHES: usize = 3;
@@ -67,8 +68,8 @@ struct State {
     by_reader: BTreeMap<ReaderId, Binding>,
     orphans: Vec<Sample>,
     orphans_dropped: OrphansDropped,
-    /// DDS types of which something is parked.
-    parked_types: BTreeSet<Box<str>>,
+    /// Of what something is parked for want of its type.
+    parked: BTreeSet<ParkedKind>,
     batch_began: Option<UtcNanos>,
     spares: Vec<Batch>,
     snapshots: Snapshots,
@@ -116,7 +117,7 @@ impl Pipeline {
             by_reader: BTreeMap::new(),
             orphans: Vec::new(),
             orphans_dropped: OrphansDropped::default(),
-            parked_types: self.find_parked_types(),
+            parked: self.find_parked(),
             batch_began: None,
             // One is inside the intake.
             spares: (1..BATCHES).map(|_| Batch::default()).collect(),
@@ -197,7 +198,9 @@ impl Pipeline {
                         bound.gone = Some(utc_now());
                     }
                 }
-                BusNotice::TypeKnown { plan } => self.read_parked(state, &plan),
+                BusNotice::TypeKnown { dds_type, known } => {
+                    self.read_parked(state, &dds_type, &known);
+                }
             }
         }
     }
@@ -229,8 +232,12 @@ impl Pipeline {
             return self.give(&binding, &sample, now);
         }
         let binding = binding.clone();
-        if binding.plan.is_none() && !state.parked_types.contains(&*binding.dds_type) {
-            state.parked_types.insert(binding.dds_type[..].into());
+        if binding.plan.is_none() {
+            state.parked.insert(ParkedKind {
+                dds_type: Arc::clone(&binding.dds_type),
+                dds_topic: Arc::clone(&binding.dds_topic),
+                keeps_history: binding.keeps_history,
+            });
         }
         self.give(&binding, &sample, now);
         if state.batch_began.is_none() && !self.intake.batch().is_empty() {
@@ -343,15 +350,47 @@ impl Pipeline {
         }
     }
 
-    /// Makes records of what was parked for want of this type. How far it came stands in the transactions of the records.
-    fn read_parked(&mut self, state: &mut State, plan: &Arc<TopicPlan>) {
-        if !state.parked_types.remove(plan.dds_type.as_str()) {
+    /// Makes records of what was parked for want of this type.
+    fn read_parked(&mut self, state: &mut State, dds_type: &str, known: &KnownType) {
+        let is_meant = |kind: &ParkedKind| {
+            *kind.dds_type == *dds_type || without_ros(&kind.dds_type).as_deref() == Some(dds_type)
+        };
+        let kinds: Vec<ParkedKind> = state
+            .parked
+            .iter()
+            .filter(|kind| is_meant(kind))
+            .cloned()
+            .collect();
+        let mut scopes = BTreeMap::new();
+        for kind in kinds {
+            let plan = match known.plan(kind.offered()) {
+                Ok(plan) => plan,
+                Err(error) => {
+                    tracing::warn!(%error, dds_type, topic = &*kind.dds_topic, "Parked samples stay");
+                    continue;
+                }
+            };
+            state.parked.remove(&kind);
+            let scope = match plan.reading {
+                Reading::Sal(_) => Scope::Type(kind.dds_type),
+                Reading::General(_) => Scope::Topic(kind),
+            };
+            scopes.entry(scope).or_insert(plan);
+        }
+        if scopes.is_empty() {
             return;
         }
         self.settle(state);
+        for (scope, plan) in scopes {
+            self.read_scope(state, &scope, &Arc::new(plan));
+        }
+    }
+
+    /// How far it came stands in the transactions of the records.
+    fn read_scope(&mut self, state: &mut State, scope: &Scope, plan: &Arc<TopicPlan>) {
         let (parked_lane, lane) = (lane_name(LaneKind::Parked), plan.lane());
-        let key = progress_key(&plan.dds_type);
-        let mut next = read_through(&self.reader, &plan.dds_type).next();
+        let key = scope.progress_key();
+        let mut next = scope.read_through(&self.reader).next();
         let head = self.reader.head(&parked_lane);
         if head < next {
             return;
@@ -372,7 +411,7 @@ impl Pipeline {
                 break;
             };
             for item in &items {
-                count += self.read_parked_item(state, plan, item);
+                count += self.read_parked_item(state, scope, plan, item);
             }
             next = last;
             self.intake.set_state(
@@ -385,6 +424,7 @@ impl Pipeline {
         if count > 0 {
             tracing::info!(
                 dds_type = plan.dds_type,
+                topic = plan.topic,
                 count,
                 "Parked samples became records"
             );
@@ -392,9 +432,9 @@ impl Pipeline {
     }
 
     /// What earlier starts parked; one pass over a lane that is bounded and mostly empty.
-    fn find_parked_types(&mut self) -> BTreeSet<Box<str>> {
+    fn find_parked(&mut self) -> BTreeSet<ParkedKind> {
         let lane = lane_name(LaneKind::Parked);
-        let (mut types, mut next) = (BTreeSet::new(), Position::FIRST);
+        let (mut kinds, mut next) = (BTreeSet::new(), Position::FIRST);
         while next <= self.reader.head(&lane) {
             let items = self
                 .reader
@@ -418,18 +458,22 @@ impl Pipeline {
                         .ok()
                         .filter(|parked| parked.reason == ParkedReason::Untyped)
                 };
-                types.extend(
-                    block
-                        .records()
-                        .filter_map(|(_, record)| untyped(record.datum))
-                        .map(|p| p.dds_type.into()),
-                );
+                let untyped = block
+                    .records()
+                    .filter_map(|(_, record)| untyped(record.datum));
+                kinds.extend(untyped.map(|parked| ParkedKind::of(&parked)));
             }
         }
-        types
+        kinds
     }
 
-    fn read_parked_item(&mut self, state: &mut State, plan: &Arc<TopicPlan>, item: &Item) -> u64 {
+    fn read_parked_item(
+        &mut self,
+        state: &mut State,
+        scope: &Scope,
+        plan: &Arc<TopicPlan>,
+        item: &Item,
+    ) -> u64 {
         let Item::Block(position, sealed) = item else {
             tracing::error!(?item, "Parked samples cannot be read");
             return 0;
@@ -450,7 +494,7 @@ impl Pipeline {
                     continue;
                 }
             };
-            if parked.dds_type != plan.dds_type || parked.reason != ParkedReason::Untyped {
+            if parked.reason != ParkedReason::Untyped || !scope.has(&parked) {
                 continue;
             }
             let binding = Binding {

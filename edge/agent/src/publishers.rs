@@ -5,9 +5,12 @@
 //!
 //! Pure. A snapshot goes into the buffer beside the data, so that a restarted edge knows what it had recorded.
 //!
+//! Of topics that are not SAL's, nothing numbers the samples: see [`Histories`].
+//!
 //! SAL numbers samples 1 to 2³¹−1 for each topic of a publisher's process, which `private_identity` and
 //! `private_origin` (its process id) name (ts_salobj; `private_seqNum` ≤ 0 means that the publisher does not number).
 
+mod histories;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -18,6 +21,7 @@ use efd_shared_model::{LossReason, UtcNanos};
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::Xxh3Default;
 
+pub use histories::Histories;
 pub use snapshot::SnapshotError;
 
 /// Index of a topic's name in [`Publishers`].
@@ -72,6 +76,7 @@ pub struct Gap {
 pub struct Publishers {
     topics: Vec<Box<str>>,
     table: HashTable<Publisher>,
+    pub histories: Histories,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,11 @@
-//! What the publishers had sent when the last process ended: the newest snapshot, and the records committed after it.
+//! What publishers and topics had sent when the last process ended: the newest snapshot, and the records committed after it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use efd_shared_model::bytes::{ByteError, Reader as Bytes};
 use efd_shared_model::{EpochId, LaneKind, StreamNumber, TopicKind, UtcNanos};
 use efd_shared_store::{Item, LaneName, Position, Reader, StoreError};
+use efd_shared_types::general::{RECEIVED_TIME, SOURCE_TIME};
 use serde_json::Value as Json;
 
 use crate::commit::{PUBLISHERS_STATE, lane_name};
@@ -78,7 +79,7 @@ fn observe_from(
 /// Streams of the epochs that are read, by what their datums begin with.
 #[derive(Debug, Default)]
 struct Streams {
-    known: HashMap<(EpochId, StreamNumber), Option<PrivateFields>>,
+    known: HashMap<(EpochId, StreamNumber), Option<Leading>>,
     epochs: Vec<EpochId>,
 }
 
@@ -88,7 +89,7 @@ impl Streams {
         reader: &mut Reader,
         epoch: EpochId,
         stream: StreamNumber,
-    ) -> Option<&PrivateFields> {
+    ) -> Option<&Leading> {
         if !self.epochs.contains(&epoch) {
             self.epochs.push(epoch);
             if let Err(error) = self.learn(reader, epoch) {
@@ -101,18 +102,62 @@ impl Streams {
     fn learn(&mut self, reader: &mut Reader, epoch: EpochId) -> Result<(), StoreError> {
         for declaration in reader.streams(epoch)? {
             let schema = reader.schema(&declaration.schema)?;
-            let fields = schema.and_then(|schema| {
-                // Topics that keep history for late joiners: SAL's events.
-                PrivateFields::of(
-                    schema.text(),
-                    &declaration.topic,
-                    declaration.kind == TopicKind::Event,
-                )
-            });
-            self.known.insert((epoch, declaration.number), fields);
+            // What keeps history for late joiners: SAL's events, and topics of others that are taken as such.
+            let keeps_history = declaration.kind == TopicKind::Event;
+            let leading = schema
+                .and_then(|schema| Leading::of(schema.text(), &declaration.topic, keeps_history));
+            self.known.insert((epoch, declaration.number), leading);
         }
         Ok(())
     }
+}
+
+/// What the datums of a stream begin with, of use to know a repetition by.
+#[derive(Debug)]
+enum Leading {
+    Private(PrivateFields),
+    /// Of a topic that is not SAL's and keeps history.
+    Times {
+        topic: String,
+    },
+}
+
+impl Leading {
+    fn of(schema: &str, topic: &str, keeps_history: bool) -> Option<Self> {
+        let json: Json = serde_json::from_str(schema).ok()?;
+        let names = json.get("fields")?.as_array()?.iter();
+        let names = names.map_while(|field| field.get("name")?.as_str());
+        if names.take(2).eq([SOURCE_TIME, RECEIVED_TIME]) {
+            let topic = topic.to_owned();
+            return keeps_history.then_some(Self::Times { topic });
+        }
+        PrivateFields::of(&json, topic, keeps_history).map(Self::Private)
+    }
+
+    fn observe(&self, datum: &[u8], publishers: &mut Publishers) {
+        let (observed, topic) = match self {
+            Self::Private(fields) => (fields.read(datum, publishers), &fields.topic),
+            Self::Times { topic } => (observe_times(topic, datum, publishers), topic),
+        };
+        if let Err(error) = observed {
+            tracing::error!(%error, topic, "Record unreadable");
+        }
+    }
+}
+
+fn observe_times(topic: &str, datum: &[u8], publishers: &mut Publishers) -> Result<(), ByteError> {
+    let mut bytes = Bytes::new(datum);
+    let source = match bytes.zigzag()? {
+        0 => None,
+        _ => Some(UtcNanos(bytes.zigzag()?)),
+    };
+    let _received = bytes.zigzag()?;
+    if let Some(source) = source {
+        let topic = publishers.topic(topic);
+        let content = &datum[bytes.position()..];
+        publishers.histories.has_recorded(topic, source, content);
+    }
+    Ok(())
 }
 
 /// How the private fields of a datum are found without reading what follows them.
@@ -144,8 +189,7 @@ enum Role {
 }
 
 impl PrivateFields {
-    fn of(schema: &str, topic: &str, keeps_history: bool) -> Option<Self> {
-        let schema: Json = serde_json::from_str(schema).ok()?;
+    fn of(schema: &Json, topic: &str, keeps_history: bool) -> Option<Self> {
         let older_index = format!("{}ID", topic.split('.').nth(2)?);
         let mut fields = Vec::new();
         for field in schema.get("fields")?.as_array()? {
@@ -178,12 +222,6 @@ impl PrivateFields {
             keeps_history,
             fields,
         })
-    }
-
-    fn observe(&self, datum: &[u8], publishers: &mut Publishers) {
-        if let Err(error) = self.read(datum, publishers) {
-            tracing::error!(%error, topic = self.topic, "Record unreadable");
-        }
     }
 
     fn read(&self, datum: &[u8], publishers: &mut Publishers) -> Result<(), ByteError> {
@@ -243,7 +281,8 @@ mod tests {
             {"name":"private_sndStamp","type":"double"},{"name":"private_rcvStamp","type":"double"},
             {"name":"private_seqNum","type":"long"},{"name":"private_identity","type":"string"},
             {"name":"private_origin","type":"long"},{"name":"a","type":{"type":"array","items":"long"}}]}"#;
-        let fields = PrivateFields::of(schema, "lsst.sal.Test.logevent_x", true).unwrap();
+        let schema = serde_json::from_str(schema).unwrap();
+        let fields = PrivateFields::of(&schema, "lsst.sal.Test.logevent_x", true).unwrap();
         let mut out = efd_shared_model::bytes::Writer::new();
         let text = |out: &mut efd_shared_model::bytes::Writer, text: &str| {
             out.zigzag(text.len() as i64);
@@ -280,6 +319,41 @@ mod tests {
                 fields
                     .read(&out.as_bytes()[..end], &mut publishers)
                     .is_err(),
+                "{end}"
+            );
+        }
+    }
+
+    #[test]
+    fn times_and_what_follows_them_are_found_in_a_datum() {
+        let schema = r#"{"name":"ros.x","type":"record","fields":[
+            {"name":"efd_sourceTime","type":["null","long"]},{"name":"efd_receivedTime","type":"long"},
+            {"name":"a","type":"long"}]}"#;
+        assert!(Leading::of(schema, "ros.x", false).is_none());
+        let leading = Leading::of(schema, "ros.x", true).unwrap();
+        let datum = |source: Option<i64>, received: i64| {
+            let mut out = efd_shared_model::bytes::Writer::new();
+            out.zigzag(source.map_or(0, |_| 1));
+            source.into_iter().for_each(|source| out.zigzag(source));
+            out.zigzag(received);
+            out.zigzag(7);
+            out.into_bytes()
+        };
+        let mut publishers = Publishers::new();
+        leading.observe(&datum(None, 1), &mut publishers);
+        leading.observe(&datum(Some(1_000), 2), &mut publishers);
+        let topic = publishers.topic("ros.x");
+        let mut take = |source| {
+            publishers
+                .histories
+                .has_recorded(topic, UtcNanos(source), &[14])
+        };
+        assert!(take(1_000));
+        assert!(!take(1_001));
+        let whole = datum(Some(1_000), 2);
+        for end in 0..4 {
+            assert!(
+                observe_times("ros.x", &whole[..end], &mut publishers).is_err(),
                 "{end}"
             );
         }

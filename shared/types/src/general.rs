@@ -19,7 +19,8 @@
 //! | ROS 2 topic | `rt/a/b` | `ros.a.b` |
 //! | ROS 2 request | `rq/a/bRequest` | `ros.a.b.request` |
 //! | ROS 2 reply | `rr/a/bReply` | `ros.a.b.reply` |
-//! | other topic | `A/b-c::D` | `dds.A.b_c.D` |
+//! | other topic | `A/b` | `dds.A.b` |
+//! | other topic | `A/b-c::D` | `dds.A.b_c.D_a118a80a` |
 //! | ROS 2 type | `std_msgs::msg::dds_::String_` (also `srv`, `action`) | `std_msgs.msg.String` |
 //! | other type | `A::B` | `A.B` |
 //! | type outside all modules | `B` | `idl.B` |
@@ -28,7 +29,8 @@
 //!
 //! `/`, `::` and `.` separate parts; empty parts are dropped. In a part, a member's name or a literal
 //! every character but letters, digits and `_` of ASCII becomes `_`, and `_` comes before a leading
-//! digit. The record of the topic has the topic's name, everything below it the name of its type. Two
+//! digit. A topic whose name says more than that has 32 bits of its XXH3 at the end, as another topic may
+//! have the name without. The record of the topic has the topic's name, everything below it the name of its type. Two
 //! types, two members of one type or two literals of one enum that would have one name are refused.
 //!
 //! # Values
@@ -77,6 +79,8 @@ mod tests;
 use std::sync::Arc;
 
 use crate::model::{Extensibility, Metadata, Primitive, TypeName, Types};
+
+pub use names::without_ros;
 
 /// When the writer says that it wrote.
 pub const SOURCE_TIME: &str = "efd_sourceTime";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::avro::AvroSchema;
+use crate::general::without_ros;
 use crate::idl::{self, IdlError, Parsed};
 use crate::model::{Definition, TypeName, Types};
 use crate::sal::{Mapping, NoMapping, SalTopic};
@@ -159,9 +160,11 @@ impl Registry {
         change
     }
 
-    /// By DDS type name: `MTMount::elevation_1a2b3c4d`.
+    /// By DDS type name: `MTMount::elevation_1a2b3c4d`, or as ROS 2 announces it, `std_msgs::msg::dds_::String_`.
     pub fn get(&self, dds_type: &str) -> Option<&Arc<Registered>> {
-        self.by_type.get(dds_type)?.values().next()
+        let as_in_ros = || self.by_type.get(without_ros(dds_type)?.as_str());
+        let definers = self.by_type.get(dds_type).or_else(as_in_ros)?;
+        definers.values().next()
     }
 
     /// All structs, by DDS type name.

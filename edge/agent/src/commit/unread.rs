@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use efd_shared_model::{Loss, LossReason};
 use efd_shared_store::{Item, Position, Reader, SegmentInfo};
 
-use crate::parked::{Parked, ParkedReason, read_through};
+use crate::parked::{Parked, ParkedKind, ParkedReason, read_through};
 
 /// Read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -53,8 +53,8 @@ pub(super) fn losses(mut reader: Reader, info: &SegmentInfo, detail: &str) -> Ve
 #[derive(Debug, Default)]
 struct Unread {
     by_topic: BTreeMap<String, Loss>,
-    /// By DDS type, how far its samples have become records.
-    through: BTreeMap<String, Position>,
+    /// How far samples have become records.
+    through: BTreeMap<ParkedKind, Position>,
     unreadable: u64,
 }
 
@@ -73,20 +73,16 @@ impl Unread {
                 continue;
             };
             if parked.reason == ParkedReason::Untyped
-                && self.through(reader, parked.dds_type) < position
+                && self.through(reader, ParkedKind::of(&parked)) < position
             {
                 self.count(&parked);
             }
         }
     }
 
-    fn through(&mut self, reader: &Reader, dds_type: &str) -> Position {
-        if let Some(&through) = self.through.get(dds_type) {
-            return through;
-        }
-        let through = read_through(reader, dds_type);
-        self.through.insert(dds_type.to_owned(), through);
-        through
+    fn through(&mut self, reader: &Reader, kind: ParkedKind) -> Position {
+        let known = self.through.entry(kind);
+        *known.or_insert_with_key(|kind| read_through(reader, kind))
     }
 
     fn count(&mut self, parked: &Parked<'_>) {

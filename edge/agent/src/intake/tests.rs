@@ -8,7 +8,9 @@ use efd_shared_model::{
 use efd_shared_types::Registry;
 
 use super::*;
-use crate::binding::{Binding, TopicPlan};
+use crate::binding::{Binding, KnownType, Offered};
+
+mod general;
 
 const IDL: &str = "module Test {\nstruct logevent_x_0a1b2c3d {\n long salIndex; string<8> private_revCode; double private_sndStamp; double private_rcvStamp; long private_seqNum; string<128> private_identity; long private_origin; boolean flag; string note;\n};\n#pragma keylist logevent_x_0a1b2c3d salIndex\n};\n";
 /// 2026-11-24, TAI.
@@ -21,7 +23,15 @@ fn now() -> UtcNanos {
 fn binding(known: bool) -> Binding {
     let mut registry = Registry::default();
     registry.load("test.idl", IDL.as_bytes());
-    let plan = TopicPlan::of(registry.get("Test::logevent_x_0a1b2c3d").unwrap()).unwrap();
+    let offered = Offered {
+        dds_topic: "Test_logevent_x_0a1b2c3d",
+        dds_type: "Test::logevent_x_0a1b2c3d",
+        keeps_history: true,
+    };
+    let registered = registry.get(offered.dds_type).unwrap();
+    let plan = KnownType::Registered(Arc::clone(registered))
+        .plan(offered)
+        .unwrap();
     Binding {
         dds_topic: "Test_logevent_x_0a1b2c3d".into(),
         dds_type: "Test::logevent_x_0a1b2c3d".into(),

@@ -1,13 +1,14 @@
-//! The bytes of a snapshot, version 1: beside the data in the buffer, read by the next start.
+//! The bytes of a snapshot, version 2 (1 had no histories): beside the data in the buffer, read by the next start.
 
 use std::collections::VecDeque;
 
 use efd_shared_model::UtcNanos;
 use efd_shared_model::bytes::{ByteError, Reader, Writer};
 
-use super::{HISTORY_DEPTH, PUBLISHERS_MAX, Publisher, Publishers, TopicIndex};
+use super::{HISTORY_DEPTH, Histories, PUBLISHERS_MAX, Publisher, Publishers, TopicIndex};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const WITHOUT_HISTORIES: u8 = 1;
 const BYTES_MAX: usize = 256 << 20;
 const TOPICS_MAX: usize = 100_000;
 const NAME_BYTES_MAX: usize = 4096;
@@ -65,6 +66,7 @@ impl Publishers {
                 out.u64(*stamp);
             }
         }
+        self.histories.write(before, &mut out);
         let mut bytes = vec![VERSION];
         // Compression of bytes in memory does not fail; an empty snapshot would only cost named losses.
         bytes.extend(zstd::bulk::compress(out.as_bytes(), 1).unwrap_or_default());
@@ -76,7 +78,7 @@ impl Publishers {
         let (&version, packed) = bytes
             .split_first()
             .ok_or(ByteError::Truncated { at: 0, needed: 1 })?;
-        if version != VERSION {
+        if !matches!(version, WITHOUT_HISTORIES | VERSION) {
             return Err(SnapshotError::TooNew(version));
         }
         let capacity = zstd::bulk::Decompressor::upper_bound(packed)
@@ -95,6 +97,9 @@ impl Publishers {
             publishers
                 .table
                 .insert_unique(publisher.hash(), publisher, Publisher::hash);
+        }
+        if version != WITHOUT_HISTORIES {
+            publishers.histories = Histories::read(&mut reader, publishers.topics.len())?;
         }
         reader.finish()?;
         Ok(publishers)

@@ -114,6 +114,31 @@ fn a_stamp_that_never_moves_drops_nothing() {
 }
 
 #[test]
+fn histories_of_topics_that_number_nothing_are_in_the_snapshot() {
+    let mut before = Publishers::new();
+    let topics = ["ros.a", "ros.b"].map(|name| before.topic(name));
+    for at in [7i64, 3, 5] {
+        before.histories.has_recorded(topics[0], UtcNanos(at), b"x");
+    }
+    before.histories.has_recorded(topics[1], UtcNanos(2), b"x");
+    let mut after = Publishers::restore(&before.snapshot(UtcNanos(3))).unwrap();
+    let mut take = |topic, at| after.histories.has_recorded(topic, UtcNanos(at), b"x");
+    assert!(take(topics[0], 3) && take(topics[0], 5) && take(topics[0], 7));
+    assert!(!take(topics[0], 4));
+    assert!(!take(topics[1], 2), "silent since before");
+    // As version 1 was: nothing behind the publishers.
+    let empty = [[0].as_slice(), &[0]].concat();
+    let mut first = vec![1];
+    first.extend(zstd::bulk::compress(&empty, 1).unwrap());
+    assert!(Publishers::restore(&first).unwrap().is_empty());
+    first[0] = 2;
+    assert!(
+        Publishers::restore(&first).is_err(),
+        "version 2 has histories"
+    );
+}
+
+#[test]
 fn snapshots_leave_out_the_long_silent_and_refuse_rubbish() {
     let mut publishers = Publishers::new();
     sample(&mut publishers, 1, 5.0, false);

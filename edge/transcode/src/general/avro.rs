@@ -26,6 +26,8 @@ pub struct GeneralStamps {
 /// What the pipeline needs to know of a sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GeneralOutcome {
+    /// Where the sample's own fields begin in the datum: behind the times.
+    pub content: usize,
     /// Texts that were not UTF-8 and were taken as ISO-8859-1.
     pub latin1_texts: u32,
     /// Members that are not optional and that the sample does not have: they have their defaults.
@@ -51,6 +53,7 @@ impl GeneralPlan {
     ) -> Result<GeneralOutcome, Undecodable> {
         let (form, cursor) = Form::of(payload)?;
         let GeneralStamps { source, received } = *stamps;
+        let begin = out.len();
         match source {
             Some(source) => {
                 out.push(2);
@@ -59,13 +62,17 @@ impl GeneralPlan {
             None => out.push(0),
         }
         put_long(out, received);
+        let content = out.len() - begin;
         out.reserve(payload.len());
         let limit = EXPANSION_BYTES + self.default_bytes + payload.len().saturating_mul(EXPANSION);
         let avro = Avro {
             limit: out.len().saturating_add(limit),
             bytes_max: limit,
             out,
-            outcome: GeneralOutcome::default(),
+            outcome: GeneralOutcome {
+                content,
+                ..GeneralOutcome::default()
+            },
         };
         let avro = list::with_slots(|slots| match (form.big_endian, form.xcdr2) {
             (false, false) => {

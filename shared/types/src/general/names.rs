@@ -1,5 +1,7 @@
 //! Names that Avro takes, from those that DDS has.
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::model::TypeName;
 
 /// Namespace of types outside all modules: an Avro name without a dot would be taken as one of the
@@ -10,39 +12,69 @@ const NO_MODULE: &str = "idl";
 pub(super) fn of_topic(dds_topic: &str) -> Option<String> {
     let service = |prefix, suffix| dds_topic.strip_prefix(prefix)?.strip_suffix(suffix);
     let ros = [
-        (dds_topic.strip_prefix("rt/"), None),
-        (service("rq/", "Request"), Some("request")),
-        (service("rr/", "Reply"), Some("reply")),
+        (dds_topic.strip_prefix("rt/"), Of::RosTopic),
+        (service("rq/", "Request"), Of::RosRequest),
+        (service("rr/", "Reply"), Of::RosReply),
     ];
     let ros = ros
         .into_iter()
-        .find_map(|(rest, last)| Some((parts(rest?), last)));
-    let (scope, parts, last) = match ros {
-        Some((parts, last)) if !parts.is_empty() => ("ros", parts, last),
-        Some(_) | None => ("dds", parts(dds_topic), None),
+        .find_map(|(rest, of)| Some((parts(rest?), of)))
+        .filter(|(parts, _)| !parts.is_empty());
+    let (parts, of) = ros.unwrap_or_else(|| (parts(dds_topic), Of::Other));
+    let path = parts.join("/");
+    let (meant, name) = match of {
+        Of::RosTopic => (format!("rt/{path}"), format!("ros/{path}")),
+        Of::RosRequest => (format!("rq/{path}Request"), format!("ros/{path}/request")),
+        Of::RosReply => (format!("rr/{path}Reply"), format!("ros/{path}/reply")),
+        Of::Other => (path.clone(), format!("dds/{path}")),
     };
+    let is_a_service =
+        |last| of == Of::RosTopic && parts.len() > 1 && parts.last().is_some_and(|it| it == last);
+    let is_alone = meant == dds_topic && !is_a_service("request") && !is_a_service("reply");
+    let mut name = name.replace('/', ".");
     if parts.is_empty() {
         return None;
     }
-    let first = std::iter::once(scope.to_owned());
-    let name: Vec<String> = first.chain(parts).chain(last.map(str::to_owned)).collect();
-    Some(name.join("."))
+    if !is_alone {
+        name.push_str(&format!("_{:08x}", xxh3_64(dds_topic.as_bytes()) as u32));
+    }
+    Some(name)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    RosTopic,
+    RosRequest,
+    RosReply,
+    Other,
 }
 
 /// Of a named type.
 pub(super) fn of_type(name: &TypeName) -> String {
-    let parts: Vec<&str> = name.as_str().split("::").collect();
-    if let [package, kind @ ("msg" | "srv" | "action"), "dds_", local] = parts[..]
-        && let Some(local) = local.strip_suffix('_')
-        && !local.is_empty()
-    {
-        return [package, kind, local].map(word).join(".");
+    if let Some(parts) = of_ros(name.as_str()) {
+        return parts.map(word).join(".");
     }
-    let parts: Vec<String> = parts.into_iter().map(word).collect();
+    let parts: Vec<String> = name.as_str().split("::").map(word).collect();
     match &parts[..] {
         [local] => format!("{NO_MODULE}.{local}"),
         _ => parts.join("."),
     }
+}
+
+/// Package, kind and local name of a type as ROS 2 names it on the bus.
+fn of_ros(name: &str) -> Option<[&str; 3]> {
+    let mut parts = name.split("::");
+    let four = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
+    let [package, kind @ ("msg" | "srv" | "action"), "dds_", local] = four else {
+        return None;
+    };
+    let local = local.strip_suffix('_').filter(|local| !local.is_empty())?;
+    parts.next().is_none().then_some([package, kind, local])
+}
+
+/// The name that IDL files have for the type that ROS 2 announces as `std_msgs::msg::dds_::String_`: without what it adds.
+pub fn without_ros(dds_type: &str) -> Option<String> {
+    of_ros(dds_type).map(|parts| parts.join("::"))
 }
 
 /// One part of a name.

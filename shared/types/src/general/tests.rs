@@ -33,17 +33,55 @@ fn topics_are_named_by_their_parts() {
         ("rr/a/bReply", "ros.a.b.reply"),
         ("rq/a/b", "dds.rq.a.b"),
         ("rq/Request", "dds.rq.Request"),
-        ("rt/", "dds.rt"),
-        ("A/b-c::D", "dds.A.b_c.D"),
-        ("/x//y.z/", "dds.x.y.z"),
-        ("a:b", "dds.a_b"),
-        ("3d/ü", "dds._3d._"),
+        ("rt/", "dds.rt_"),
+        ("rt/a/b/request", "ros.a.b.request_"),
+        ("rt/request", "ros.request"),
+        ("A/b-c::D", "dds.A.b_c.D_a118a80a"),
+        ("/x//y.z/", "dds.x.y.z_"),
+        ("a:b", "dds.a_b_"),
+        ("3d/ü", "dds._3d.__"),
         ("Square", "dds.Square"),
+        ("A_3/b", "dds.A_3.b"),
     ] {
-        assert_eq!(name(dds_topic).as_deref(), Some(expected), "{dds_topic}");
+        let name = name(dds_topic).unwrap();
+        let bare = match expected.ends_with('_') {
+            true => &name[..name.len() - 8],
+            false => &name[..],
+        };
+        assert_eq!(bare, expected, "{dds_topic}");
     }
     assert_eq!(name(""), None);
     assert_eq!(name("/::./"), None);
+}
+
+proptest::proptest! {
+    /// Of few letters, so that names come close to each other.
+    #[test]
+    fn no_two_topics_have_one_name(topics in proptest::collection::btree_set("(r[tqr]/)?[a1_./:-]{1,4}(/request|/reply|Request|Reply)?", 2..200)) {
+        let mut seen = std::collections::BTreeMap::new();
+        for topic in topics {
+            let Some(name) = names::of_topic(&topic) else { continue };
+            let other = seen.insert(name.clone(), topic.clone());
+            proptest::prop_assert_eq!(other, None, "{} and {}", name, topic);
+        }
+    }
+}
+
+#[test]
+fn ros_names_lead_to_idl_files() {
+    assert_eq!(
+        without_ros("std_msgs::msg::dds_::String_").as_deref(),
+        Some("std_msgs::msg::String")
+    );
+    for other in [
+        "std_msgs::msg::String",
+        "a::msg::dds_::B",
+        "a::msg::dds_::_",
+        "x::a::msg::dds_::B_",
+        "B_",
+    ] {
+        assert_eq!(without_ros(other), None, "{other}");
+    }
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! What types are known, from IDL files and from writers, and the plans that were made of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use efd_edge_dds::{Durability, WriterInfo};
+use efd_shared_types::general::without_ros;
+use efd_shared_types::xtypes::{Announced, TypeId};
+
+use crate::binding::{KnownType, Offered, TopicPlan};
+use crate::idl::IdlFolders;
+
+/// Topics that are not SAL's have a plan for each topic and each kind of writer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PlanKey {
+    topic: String,
+    type_name: String,
+    announced: Option<TypeId>,
+    keeps_history: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Types {
+    idl: IdlFolders,
+    plans: BTreeMap<PlanKey, Arc<TopicPlan>>,
+}
+
+impl Types {
+    pub(super) fn new(idl: IdlFolders) -> Self {
+        let plans = BTreeMap::new();
+        Self { idl, plans }
+    }
+
+    pub(super) fn unreadable_folders(&self) -> impl Iterator<Item = &Path> + std::fmt::Debug {
+        self.idl.unreadable().keys().map(|folder| folder.as_path())
+    }
+
+    pub(super) fn registered(&self, dds_type: &str) -> Option<KnownType> {
+        let registered = self.idl.registry().get(dds_type).cloned();
+        registered.map(KnownType::Registered)
+    }
+
+    /// What is known of a writer's type.
+    pub(super) fn known(
+        &self,
+        info: &WriterInfo,
+        announced: Option<&Arc<Announced>>,
+    ) -> Option<KnownType> {
+        let registered = self.idl.registry().get(&info.type_name).cloned();
+        match announced {
+            None => registered.map(KnownType::Registered),
+            Some(announced) => Some(KnownType::Announced(Arc::clone(announced), registered)),
+        }
+    }
+
+    pub(super) fn plan(
+        &mut self,
+        info: &WriterInfo,
+        announced: Option<&Arc<Announced>>,
+    ) -> Option<Arc<TopicPlan>> {
+        let keeps_history = keeps_history(info);
+        let key = PlanKey {
+            topic: info.topic.clone(),
+            type_name: info.type_name.clone(),
+            announced: announced.map(|announced| announced.id),
+            keeps_history,
+        };
+        if let Some(plan) = self.plans.get(&key) {
+            return Some(Arc::clone(plan));
+        }
+        let offered = Offered {
+            dds_topic: &info.topic,
+            dds_type: &info.type_name,
+            keeps_history,
+        };
+        let plan = self
+            .known(info, announced)?
+            .plan(offered)
+            .inspect_err(|error| {
+                tracing::warn!(%error, topic = info.topic, "No mapping for a type");
+            });
+        let plan = Arc::new(plan.ok()?);
+        self.plans.insert(key, Arc::clone(&plan));
+        Some(plan)
+    }
+
+    /// Names of types that came or changed; what was planned by them is forgotten.
+    pub(super) fn look_at_idl(&mut self) -> BTreeSet<String> {
+        let changes = self.idl.look();
+        let touched: BTreeSet<String> = changes
+            .iter()
+            .flat_map(|change| change.added.iter().chain(&change.changed))
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        if !touched.is_empty() {
+            tracing::info!(types = touched.len(), "IDL types came or changed");
+            self.plans
+                .retain(|key, _| !is_among(&touched, &key.type_name));
+        }
+        touched
+    }
+}
+
+/// Whether one of the IDL `names` is what the bus calls `dds_type`.
+pub(super) fn is_among(names: &BTreeSet<String>, dds_type: &str) -> bool {
+    names.contains(dds_type) || without_ros(dds_type).is_some_and(|name| names.contains(&name))
+}
+
+/// As SAL's events do.
+pub(super) fn keeps_history(info: &WriterInfo) -> bool {
+    info.durability >= Durability::TransientLocal
+}
