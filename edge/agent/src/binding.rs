@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use efd_edge_transcode::{GeneralPlan, KeyOf, Plan, Undecodable};
+use efd_edge_transcode::{
+    GeneralPlan, GeneralStamps, KeyOf, LeapSeconds, Plan, Stamps, Undecodable,
+};
 use efd_shared_model::{LaneKind, Schema, TopicKind};
 use efd_shared_types::avro::AvroSchema;
 use efd_shared_types::registry::{Mapped, Registered};
@@ -169,6 +171,28 @@ impl TopicPlan {
 
     pub fn lane(&self) -> LaneKind {
         self.kind.lane()
+    }
+
+    /// Whether a sample can be read. `leaps`: whatever they are, nothing is kept.
+    pub fn try_read(&self, payload: &[u8], leaps: &LeapSeconds) -> Result<(), Undecodable> {
+        let mut out = Vec::with_capacity(2 * payload.len());
+        match &self.reading {
+            Reading::Sal(plan) => {
+                let stamps = Stamps {
+                    received_tai: 0.0,
+                    encoded_tai: 0.0,
+                    leaps,
+                };
+                plan.transcode(payload, &stamps, &mut out).map(drop)
+            }
+            Reading::General(plan) => {
+                let stamps = GeneralStamps {
+                    source: None,
+                    received: 0,
+                };
+                plan.transcode(payload, &stamps, &mut out).map(drop)
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! and makes everything anew after a pause of our own.
 
 mod announced;
+mod readers;
+mod survey;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,14 +12,12 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use efd_edge_dds::{
-    Discovery, DiscoveryEvent, DomainConfig, Durability, Guid, KeyOf, Keying, Ownership,
-    Participant, PauseWatch, PayloadKind, Reader, ReaderId, ReaderSpec, Reliability, Ring,
+    Discovery, DiscoveryEvent, DomainConfig, Guid, Participant, PauseWatch, Reader, ReaderId, Ring,
     RingWaker, WriterInfo,
 };
 use efd_shared_daemon::clock::monotonic_now;
 use efd_shared_daemon::http::Readiness;
 use efd_shared_daemon::shutdown::Stop;
-use efd_shared_types::xtypes::{Announced, TypeId};
 
 use crate::binding::{Binding, KnownType, TopicPlan};
 use crate::idl::IdlFolders;
@@ -25,7 +25,11 @@ use crate::meters::Meters;
 use crate::partitions::Patterns;
 
 use announced::{Answer, Asker};
-use types::{Types, is_among, keeps_history};
+use readers::{ReaderKey, binding, reader_spec};
+use types::{Asked, Types, is_among};
+
+pub use survey::{Heard, State, Survey, Surveyed};
+pub use types::Lack;
 
 /// What the intake must know, in order.
 #[derive(Debug)]
@@ -46,26 +50,12 @@ pub enum BusNotice {
     },
 }
 
-/// One reader serves all writers of a topic that offer the same. Readers of one topic may get each other's samples; the
-/// intake takes each from its writer's reader alone.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ReaderKey {
-    topic: String,
-    type_name: String,
-    /// As it was known when the reader was made: two types may have their keys in different places.
-    announced: Option<TypeId>,
-    keyed: bool,
-    reliable: bool,
-    keeps_history: bool,
-    exclusive: bool,
-}
-
 #[derive(Debug)]
 struct ServedWriter {
     info: WriterInfo,
     key: ReaderKey,
-    announced: Option<Arc<Announced>>,
-    is_typed: bool,
+    asked: Asked,
+    plan: Result<Arc<TopicPlan>, Lack>,
 }
 
 /// A writer whose type is being asked for.
@@ -116,6 +106,8 @@ struct Joined {
     readers: BTreeMap<ReaderKey, Reader>,
     writers: BTreeMap<Guid, ServedWriter>,
     awaited: BTreeMap<Guid, AwaitedWriter>,
+    /// Why there is no reader for a writer.
+    unread: BTreeMap<Guid, String>,
     asker: Asker,
     participants: BTreeSet<Guid>,
     discovery: Discovery,
@@ -203,6 +195,7 @@ impl Bus {
             readers,
             writers,
             awaited: BTreeMap::new(),
+            unread: BTreeMap::new(),
             asker,
             participants,
             discovery,
@@ -274,11 +267,11 @@ impl Bus {
                 }
                 let (guid, handle) = (info.guid, info.handle);
                 if let Some(served) = joined.writers.get(&guid) {
-                    let announced = served.announced.clone();
-                    return self.serve(joined, *info, announced);
+                    let asked = served.asked.clone();
+                    return self.serve(joined, *info, asked);
                 }
                 if !info.has_type_info {
-                    return self.serve(joined, *info, None);
+                    return self.serve(joined, *info, Asked::Nothing);
                 }
                 joined.asker.ask(guid, handle);
                 let until = monotonic_now() + TYPE_WITHIN_NS;
@@ -287,6 +280,7 @@ impl Bus {
             }
             DiscoveryEvent::WriterGone { guid, handle } => {
                 joined.awaited.remove(&guid);
+                joined.unread.remove(&guid);
                 let Some(gone) = joined.writers.remove(&guid) else {
                     return;
                 };
@@ -309,19 +303,17 @@ impl Bus {
                 .map(|awaited| &awaited.info)
                 .or_else(|| joined.writers.get(&guid).map(|served| &served.info))
                 .map(|info| info.topic.clone());
-            let announced = announced
-                .inspect_err(|error| {
-                    tracing::warn!(
-                        error,
-                        topic,
-                        "The type that a writer announces is of no use"
-                    );
-                })
-                .ok();
+            let asked = match announced {
+                Ok(announced) => Asked::Told(announced),
+                Err(why) => {
+                    tracing::warn!(why, topic, "The type that a writer announces is of no use");
+                    Asked::Refused(why)
+                }
+            };
             if let Some(AwaitedWriter { info, .. }) = joined.awaited.remove(&guid) {
-                self.serve(joined, info, announced);
-            } else if let Some(announced) = announced {
-                self.type_came(joined, guid, announced);
+                self.serve(joined, info, asked);
+            } else {
+                self.answer_came(joined, guid, asked);
             }
         }
         let late: Vec<Guid> = joined
@@ -333,29 +325,29 @@ impl Bus {
         for guid in late {
             if let Some(AwaitedWriter { info, .. }) = joined.awaited.remove(&guid) {
                 tracing::debug!(topic = info.topic, "A writer's type is late");
-                self.serve(joined, info, None);
+                self.serve(joined, info, Asked::NoAnswerYet);
             }
         }
     }
 
     /// Of a writer that is served already: its samples are read by it from here on, by the reader that it has.
-    fn type_came(&mut self, joined: &mut Joined, guid: Guid, announced: Arc<Announced>) {
+    fn answer_came(&mut self, joined: &mut Joined, guid: Guid, asked: Asked) {
         let Some(writer) = joined.writers.get_mut(&guid) else {
             return;
         };
-        writer.announced = Some(Arc::clone(&announced));
-        let known = self.types.known(&writer.info, Some(&announced));
-        let Some(plan) = self.types.plan(&writer.info, Some(&announced)) else {
+        writer.asked = asked.clone();
+        writer.plan = self.types.plan(&writer.info, &asked);
+        let (Ok(plan), Some(announced)) = (&writer.plan, asked.announced()) else {
             return;
         };
-        writer.is_typed = true;
+        let known = self.types.known(&writer.info, &asked);
         let bound = joined
             .readers
             .get(&writer.key)
             .map(|reader| BusNotice::Bound {
                 writer: writer.info.handle,
                 reader: reader.id(),
-                binding: binding(&writer.info, Some(Arc::clone(&plan))),
+                binding: binding(&writer.info, Some(Arc::clone(plan))),
             });
         // What was parked says of no sample which writer it is from.
         let type_name = writer.info.type_name.clone();
@@ -364,10 +356,8 @@ impl Bus {
             .values()
             .filter(|writer| writer.info.type_name == type_name)
             .all(|writer| {
-                writer
-                    .announced
-                    .as_ref()
-                    .is_some_and(|it| it.id == announced.id)
+                let other = writer.asked.announced();
+                other.is_some_and(|other| other.id == announced.id)
             });
         bound.into_iter().for_each(|notice| self.tell(notice));
         if let Some(known) = known.filter(|_| is_only) {
@@ -378,75 +368,43 @@ impl Bus {
         }
     }
 
-    fn serve(&mut self, joined: &mut Joined, info: WriterInfo, announced: Option<Arc<Announced>>) {
-        let key = ReaderKey {
-            topic: info.topic.clone(),
-            type_name: info.type_name.clone(),
-            announced: announced.as_ref().map(|announced| announced.id),
-            keyed: info.keyed,
-            reliable: matches!(info.reliability, Reliability::Reliable { .. }),
-            keeps_history: keeps_history(&info),
-            exclusive: info.ownership == Ownership::Exclusive,
-        };
-        let plan = self.types.plan(&info, announced.as_ref());
-        let is_typed = plan.is_some();
+    fn serve(&mut self, joined: &mut Joined, info: WriterInfo, asked: Asked) {
+        let key = ReaderKey::of(&info, &asked);
+        let plan = self.types.plan(&info, &asked);
         if !joined.readers.contains_key(&key) {
-            match joined
-                .participant
-                .create_reader(&self.reader_spec(&info, &key, plan.as_ref()), &self.ring)
-            {
+            let spec = reader_spec(&info, &self.partitions, plan.as_ref().ok());
+            match joined.participant.create_reader(&spec, &self.ring) {
                 Ok(reader) => {
                     tracing::debug!(
                         topic = info.topic,
                         type_name = info.type_name,
-                        typed = plan.is_some(),
+                        typed = plan.is_ok(),
                         "Reader created"
                     );
                     joined.readers.insert(key.clone(), reader);
                 }
                 Err(error) => {
                     tracing::error!(%error, topic = info.topic, "No reader for a topic of the bus");
+                    joined.unread.insert(info.guid, error.to_string());
                     return;
                 }
             }
         }
+        joined.unread.remove(&info.guid);
         if let Some(reader) = joined.readers.get(&key) {
             self.tell(BusNotice::Bound {
                 writer: info.handle,
                 reader: reader.id(),
-                binding: binding(&info, plan),
+                binding: binding(&info, plan.as_ref().ok().cloned()),
             });
         }
         let served = ServedWriter {
             info,
             key,
-            announced,
-            is_typed,
+            asked,
+            plan,
         };
         joined.writers.insert(served.info.guid, served);
-    }
-
-    fn reader_spec(
-        &self,
-        info: &WriterInfo,
-        key: &ReaderKey,
-        plan: Option<&Arc<TopicPlan>>,
-    ) -> ReaderSpec {
-        let keying = match (key.keyed, plan) {
-            (false, _) => Keying::Keyless,
-            (true, None) => Keying::Keyed(None),
-            (true, Some(plan)) => Keying::Keyed(Some(key_of(Arc::clone(plan)))),
-        };
-        ReaderSpec {
-            topic: info.topic.clone(),
-            type_name: info.type_name.clone(),
-            keying,
-            partitions: self.partitions.clone(),
-            reliability: info.reliability,
-            durability: info.durability.min(Durability::TransientLocal),
-            ownership: info.ownership,
-            invalid: Default::default(),
-        }
     }
 
     /// Types that came or changed are told to whoever waits for them. A type that went away keeps its plan: data flow on.
@@ -463,18 +421,15 @@ impl Bus {
                 if !is_among(&touched, &writer.info.type_name) {
                     continue;
                 }
-                let announced = writer.announced.clone();
-                let Some(plan) = self.types.plan(&writer.info, announced.as_ref()) else {
+                writer.plan = self.types.plan(&writer.info, &writer.asked);
+                let (Ok(plan), Some(reader)) = (&writer.plan, readers.get(&writer.key)) else {
                     continue;
                 };
-                writer.is_typed = true;
-                if let Some(reader) = readers.get(&writer.key) {
-                    self.tell(BusNotice::Bound {
-                        writer: writer.info.handle,
-                        reader: reader.id(),
-                        binding: binding(&writer.info, Some(plan)),
-                    });
-                }
+                self.tell(BusNotice::Bound {
+                    writer: writer.info.handle,
+                    reader: reader.id(),
+                    binding: binding(&writer.info, Some(Arc::clone(plan))),
+                });
             }
         }
         for dds_type in touched {
@@ -488,7 +443,7 @@ impl Bus {
         let untyped: BTreeSet<&str> = joined
             .writers
             .values()
-            .filter(|writer| !writer.is_typed)
+            .filter(|writer| writer.plan.is_err())
             .map(|writer| writer.info.topic.as_str())
             .collect();
         self.meters
@@ -528,30 +483,4 @@ impl Bus {
         }
         self.waker.wake();
     }
-}
-
-fn binding(info: &WriterInfo, plan: Option<Arc<TopicPlan>>) -> Binding {
-    Binding {
-        dds_topic: info.topic.as_str().into(),
-        dds_type: info.type_name.as_str().into(),
-        keeps_history: keeps_history(info),
-        plan,
-    }
-}
-
-/// Runs on the receive threads: no lock, no wait.
-fn key_of(plan: Arc<TopicPlan>) -> KeyOf {
-    Arc::new(move |payload, key| {
-        use efd_edge_transcode::KeyOf as Holds;
-        let holds = match key.payload_kind() {
-            PayloadKind::Sample => Holds::Sample,
-            PayloadKind::KeyOnly => Holds::Key,
-        };
-        let mut bytes = Vec::with_capacity(16);
-        let found = plan.reading.key_bytes(payload, holds, &mut bytes).is_ok();
-        if found {
-            key.push(&bytes);
-        }
-        found
-    })
 }

@@ -58,7 +58,8 @@ enum Command {
         #[arg(required = true)]
         idl: Vec<PathBuf>,
     },
-    /// What is on the bus: writers, their types, and whether we know them.
+    /// What is on the bus: participants, writers, what they offer and how often they write, and what the daemon does with
+    /// it, or why not. Exit code 1 where a writer of ours is not read, or none is there.
     Topics {
         /// Listen for so many seconds.
         #[arg(long, default_value_t = 3)]

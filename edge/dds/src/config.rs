@@ -57,6 +57,39 @@ pub struct VendorId(pub u8);
 impl VendorId {
     /// eProsima Fast DDS.
     pub const FAST_DDS: Self = Self(15);
+
+    /// The product's name. Source: the OMG's list of RTPS vendor ids.
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            1 => "RTI Connext",
+            2 => "OpenSplice",
+            3 => "OpenDDS",
+            4 => "MilSoft",
+            5 => "InterCOM",
+            6 => "CoreDX",
+            9 => "ETRI",
+            10 => "RTI Connext Micro",
+            11 => "Vortex Cafe",
+            12 => "Vortex Gateway",
+            13 => "Vortex Lite",
+            14 => "Qeo",
+            15 => "Fast DDS",
+            16 => "Cyclone DDS",
+            17 => "GurumDDS",
+            18 => "RustDDS",
+            20 => "Dust DDS",
+            _ => return None,
+        })
+    }
+}
+
+impl std::fmt::Display for VendorId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "1.{}", self.0),
+        }
+    }
 }
 
 impl Default for DomainConfig {

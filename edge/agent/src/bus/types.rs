@@ -8,7 +8,7 @@ use efd_edge_dds::{Durability, WriterInfo};
 use efd_shared_types::general::without_ros;
 use efd_shared_types::xtypes::{Announced, TypeId};
 
-use crate::binding::{KnownType, Offered, TopicPlan};
+use crate::binding::{KnownType, NoPlan, Offered, TopicPlan};
 use crate::idl::IdlFolders;
 
 /// Topics that are not SAL's have a plan for each topic and each kind of writer.
@@ -18,6 +18,39 @@ struct PlanKey {
     type_name: String,
     announced: Option<TypeId>,
     keeps_history: bool,
+}
+
+/// What a writer said when it was asked for its type.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    /// It announces none.
+    Nothing,
+    NoAnswerYet,
+    Told(Arc<Announced>),
+    /// Of no use, for this reason.
+    Refused(String),
+}
+
+impl Asked {
+    pub(super) fn announced(&self) -> Option<&Arc<Announced>> {
+        match self {
+            Self::Told(announced) => Some(announced),
+            Self::Nothing | Self::NoAnswerYet | Self::Refused(_) => None,
+        }
+    }
+}
+
+/// Why samples of a writer are kept as they come.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lack {
+    #[error("neither the writer nor an IDL file says what the type is")]
+    Unknown,
+    #[error("the writer has not answered what its type is, and no IDL file has it")]
+    Unanswered,
+    #[error("no IDL file has the type, and what the writer announces is of no use: {0}")]
+    Announcement(String),
+    #[error("no mapping to records: {0}")]
+    NoPlan(#[from] NoPlan),
 }
 
 #[derive(Debug)]
@@ -42,13 +75,9 @@ impl Types {
     }
 
     /// What is known of a writer's type.
-    pub(super) fn known(
-        &self,
-        info: &WriterInfo,
-        announced: Option<&Arc<Announced>>,
-    ) -> Option<KnownType> {
+    pub(super) fn known(&self, info: &WriterInfo, asked: &Asked) -> Option<KnownType> {
         let registered = self.idl.registry().get(&info.type_name).cloned();
-        match announced {
+        match asked.announced() {
             None => registered.map(KnownType::Registered),
             Some(announced) => Some(KnownType::Announced(Arc::clone(announced), registered)),
         }
@@ -57,32 +86,34 @@ impl Types {
     pub(super) fn plan(
         &mut self,
         info: &WriterInfo,
-        announced: Option<&Arc<Announced>>,
-    ) -> Option<Arc<TopicPlan>> {
+        asked: &Asked,
+    ) -> Result<Arc<TopicPlan>, Lack> {
         let keeps_history = keeps_history(info);
         let key = PlanKey {
             topic: info.topic.clone(),
             type_name: info.type_name.clone(),
-            announced: announced.map(|announced| announced.id),
+            announced: asked.announced().map(|announced| announced.id),
             keeps_history,
         };
         if let Some(plan) = self.plans.get(&key) {
-            return Some(Arc::clone(plan));
+            return Ok(Arc::clone(plan));
         }
+        let known = self.known(info, asked).ok_or_else(|| match asked {
+            Asked::Nothing | Asked::Told(_) => Lack::Unknown,
+            Asked::NoAnswerYet => Lack::Unanswered,
+            Asked::Refused(why) => Lack::Announcement(why.clone()),
+        })?;
         let offered = Offered {
             dds_topic: &info.topic,
             dds_type: &info.type_name,
             keeps_history,
         };
-        let plan = self
-            .known(info, announced)?
-            .plan(offered)
-            .inspect_err(|error| {
-                tracing::warn!(%error, topic = info.topic, "No mapping for a type");
-            });
-        let plan = Arc::new(plan.ok()?);
+        let plan = known.plan(offered).inspect_err(|error| {
+            tracing::warn!(%error, topic = info.topic, "No mapping for a type");
+        })?;
+        let plan = Arc::new(plan);
         self.plans.insert(key, Arc::clone(&plan));
-        Some(plan)
+        Ok(plan)
     }
 
     /// Names of types that came or changed; what was planned by them is forgotten.
