@@ -31,13 +31,24 @@ SECOND = 1_000_000_000
 
 
 def avro_name(topic):
-    """`rt/a/b` → `ros.a.b`, `A/b-c::D` → `dds.A.b_c.D`."""
+    """`rt/a/b` → `ros.a.b`, `A/b` → `dds.A.b`, `A/b-c::D` → `dds.A.b_c.D`, and whether that says less than the topic."""
     parts = [part for part in re.split(r"/|::|\.", topic) if part]
     domain = "dds"
     if topic.startswith("rt/"):
         domain, parts = "ros", parts[1:]
-    parts = [re.sub(r"[^A-Za-z0-9_]", "_", part) for part in parts]
-    return ".".join([domain] + [f"_{part}" if part[0].isdigit() else part for part in parts])
+    words = [re.sub(r"[^A-Za-z0-9_]", "_", part) for part in parts]
+    words = [f"_{word}" if word[0].isdigit() else word for word in words]
+    said = "/".join(["rt"] * (domain == "ros") + words)
+    return ".".join([domain, *words]), said != topic
+
+
+def stored_name(topic, present):
+    """Of those present, or `None`; one that says less than the topic has a hash at its end."""
+    name, is_less = avro_name(topic)
+    found = [it for it in present if re.fullmatch(re.escape(name) + "_[0-9a-f]{8}" * is_less, it)]
+    if len(found) > 1:
+        sys.exit(f"{topic} is one of {found}")
+    return found[0] if found else None
 
 
 def difference(expected, stored, path=""):
@@ -156,15 +167,15 @@ def lake_rows(lake, site, topic):
 
 
 def from_lake(account, path, lake, site="*"):
-    lines = oracle(path)
-    for topic, expected in lines.items():
-        account.topic(topic, expected, map(nested, lake_rows(lake, site, avro_name(topic))))
-    known = {avro_name(topic) for topic in lines}
-    for folder in pathlib.Path(lake).glob(f"efd_site={site}/efd_topic=*"):
-        topic = folder.name.removeprefix("efd_topic=")
-        count = sum(1 for _ in lake_rows(lake, site, topic)) if topic not in known else 0
-        name = {"efd.losses": "losses", "efd.rejected": "rejected"}.get(topic, "unexpected")
-        account.result[name] += count
+    folders = pathlib.Path(lake).glob(f"efd_site={site}/efd_topic=*")
+    present = {folder.name.removeprefix("efd_topic=") for folder in folders}
+    for topic, expected in oracle(path).items():
+        name = stored_name(topic, present)
+        account.topic(topic, expected, map(nested, lake_rows(lake, site, name)))
+        present.discard(name)
+    for name in present:
+        kind = {"efd.losses": "losses", "efd.rejected": "rejected"}.get(name, "unexpected")
+        account.result[kind] += sum(1 for _ in lake_rows(lake, site, name))
 
 
 def from_kafka(account, path, brokers, registry, site):
@@ -177,11 +188,12 @@ def from_kafka(account, path, brokers, registry, site):
     settings = {"bootstrap.servers": brokers, "group.id": "dialects", "enable.auto.commit": False}
     # A change of topics waits for the fetch that is under way.
     consumer = Consumer(settings | {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 10})
-    present = consumer.list_topics(timeout=30).topics
+    topics = consumer.list_topics(timeout=30).topics
+    present = {name.removeprefix(f"{site}.") for name in topics if name.startswith(f"{site}.")}
 
-    def records(topic):
-        public = f"{site}.{topic}"
-        for partition in present[public].partitions if public in present else ():
+    def records(name):
+        public = f"{site}.{name}"
+        for partition in topics[public].partitions if name in present else ():
             low, high = consumer.get_watermark_offsets(TopicPartition(public, partition), timeout=30)
             consumer.assign([TopicPartition(public, partition, low)])
             at = low
@@ -194,15 +206,13 @@ def from_kafka(account, path, brokers, registry, site):
                 times = {name: record.pop(name, "absent") for name in (SOURCE_TIME, RECEIVED_TIME)}
                 yield record, times
 
-    lines = oracle(path)
-    for topic, expected in lines.items():
-        account.topic(topic, expected, records(avro_name(topic)))
-    known = {f"{site}.{avro_name(topic)}" for topic in lines}
-    for topic in present:
-        if topic.startswith((f"{site}.dds.", f"{site}.ros.")) and topic not in known:
-            account.result["unexpected"] += sum(1 for _ in records(topic.removeprefix(f"{site}.")))
-    account.result["losses"] = sum(1 for _ in records("efd.losses"))
-    account.result["rejected"] = sum(1 for _ in records("efd.rejected"))
+    for topic, expected in oracle(path).items():
+        name = stored_name(topic, present)
+        account.topic(topic, expected, records(name))
+        present.discard(name)
+    for name in present:
+        kind = {"efd.losses": "losses", "efd.rejected": "rejected"}.get(name, "unexpected")
+        account.result[kind] += sum(1 for _ in records(name))
     consumer.close()
 
 
@@ -275,7 +285,7 @@ def main():
     path, store, *rest = sys.argv[1:]
     if store == "count":
         lake, topic, field = rest
-        print(json.dumps(count([row[field] for row in lake_rows(lake, "*", avro_name(topic))])))
+        print(json.dumps(count([row[field] for row in lake_rows(lake, "*", avro_name(topic)[0])])))
         return
     account = Account()
     {"lake": from_lake, "kafka": from_kafka, "bus": from_bus}[store](account, path, *rest)

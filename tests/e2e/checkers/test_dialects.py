@@ -91,8 +91,20 @@ class Law(unittest.TestCase):
 
 class Names(unittest.TestCase):
     def test_of_topics(self):
-        names = {"Lab/a-b::C": "dds.Lab.a_b.C", "rt/arm/joints": "ros.arm.joints", "x/2d": "dds.x._2d"}
+        names = {
+            "Lab/a-b::C": ("dds.Lab.a_b.C", True), "rt/arm/joints": ("ros.arm.joints", False), "x/2d": ("dds.x._2d", True),
+            "Lab/a": ("dds.Lab.a", False), "Lab.a": ("dds.Lab.a", True), "rt/a-b": ("ros.a_b", True),
+        }
         self.assertEqual({topic: dialects.avro_name(topic) for topic in names}, names)
+
+    def test_that_are_stored(self):
+        present = {"dds.Lab.a", "dds.Lab.a_0a1b2c3d", "dds.Lab.b", "dds.Lab.c_00000000", "dds.Lab.c_00000001"}
+        self.assertEqual(dialects.stored_name("Lab/a", present), "dds.Lab.a")
+        self.assertEqual(dialects.stored_name("Lab.a", present), "dds.Lab.a_0a1b2c3d")
+        for topic in ("Lab.b", "Lab/d"):
+            self.assertIsNone(dialects.stored_name(topic, present))
+        with self.assertRaises(SystemExit):
+            dialects.stored_name("Lab.c", present)
 
     def test_of_columns(self):
         row = {"time": 1, "time_": 2, "efd_edge": "e", "efd_edge_": "own", "a.b.c": 3, "a.d": 4, "s": {"t_": 5}}

@@ -33,7 +33,7 @@ impl SerializerAdapter<Numbered> for Garbage {
         pad(8, &mut to);
         to.extend(time.to_le_bytes());
         text(efd_edge, &mut to);
-        pad(8, &mut to);
+        pad(4, &mut to);
         Ok(to.into())
     }
 }
