@@ -1,6 +1,6 @@
 //! The folders of IDL files, watched by looking at them: a file dropped in makes its topics flow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -66,6 +66,7 @@ impl IdlFolders {
             tracing::info!(file = %path.display(), "IDL file is gone");
             changes.push(self.registry.remove(&path.display().to_string()));
         }
+        let mut read = BTreeSet::new();
         for (path, stamp) in present {
             if self.seen.get(&path) == Some(&stamp) {
                 continue;
@@ -74,15 +75,18 @@ impl IdlFolders {
                 Ok(text) => {
                     let name = path.display().to_string();
                     changes.push(self.registry.load(&name, &text));
-                    for (_, error) in self.registry.errors().filter(|(file, _)| *file == name) {
-                        tracing::warn!(file = name, %error, "IDL error; the file's other structs are read");
-                    }
+                    read.insert(name);
                     self.seen.insert(path, stamp);
                 }
                 Err(error) => {
                     tracing::warn!(file = %path.display(), %error, "IDL file cannot be read")
                 }
             }
+        }
+        // Of all at the end: what a file includes may have come after it.
+        let errors = self.registry.errors();
+        for (file, error) in errors.filter(|(file, _)| read.contains(*file)) {
+            tracing::warn!(file, %error, "IDL error; the file's other structs are read");
         }
         changes
     }

@@ -2,7 +2,8 @@
 //!
 //! IDL 4.2 as far as data types go, plus what SAL adds: `// @Metadata=(…)` comments after a member
 //! or a struct, `// SAL_VERSION=… XML_VERSION=…` on the first line, `#pragma keylist`. Preprocessor
-//! lines are skipped, not run. Interfaces, valuetypes and the like are reported and skipped.
+//! lines are skipped, not run; [`includes`] tells what they include, and [`parse_within`] is given what that
+//! defines. Interfaces, valuetypes and the like are reported and skipped.
 
 mod error;
 mod expr;
@@ -32,6 +33,9 @@ pub const FILE_BYTES_MAX: usize = 32 << 20;
 /// After so many errors the rest is not listed; good structs are still read.
 pub const ERRORS_MAX: usize = 1_000;
 
+/// Of one file.
+pub const INCLUDES_MAX: usize = 1_000;
+
 /// What a file says.
 #[derive(Debug, Default)]
 pub struct Parsed {
@@ -57,8 +61,21 @@ pub struct Constant {
     pub value: Const,
 }
 
+/// What the files define that a file includes.
+#[derive(Clone, Debug, Default)]
+pub struct Included {
+    /// Each after those that it uses.
+    pub definitions: Vec<Definition>,
+    pub constants: Vec<Constant>,
+}
+
 /// Never fails: a file with one bad struct still yields the others.
 pub fn parse(source: &str) -> Parsed {
+    parse_within(source, &Included::default())
+}
+
+/// As [`parse`], of a file that includes others. What they define is not in what it says.
+pub fn parse_within(source: &str, included: &Included) -> Parsed {
     if source.len() > FILE_BYTES_MAX {
         let reason = Reason::FileTooLarge {
             bytes: source.len(),
@@ -73,11 +90,39 @@ pub fn parse(source: &str) -> Parsed {
             ..Parsed::default()
         };
     }
-    parser::Parser::new(source).parse()
+    parser::Parser::new(source, included).parse()
+}
+
+/// The paths in `#include "…"` and `#include <…>`, as written.
+pub fn includes(source: &[u8]) -> Vec<String> {
+    let lines = source.split(|&byte| byte == b'\n');
+    let path = |line: &[u8]| {
+        let line = std::str::from_utf8(line.trim_ascii()).ok()?;
+        let path = line.strip_prefix('#')?.trim_start();
+        let path = path.strip_prefix("include")?.trim_start();
+        let (path, end) = match path.strip_prefix('"') {
+            Some(path) => (path, '"'),
+            None => (path.strip_prefix('<')?, '>'),
+        };
+        Some(path.split_once(end)?.0.to_owned())
+    };
+    lines.filter_map(path).take(INCLUDES_MAX).collect()
+}
+
+/// Names of what a definition is made of, each as often as it is used.
+pub fn used_names(definition: &Definition) -> Vec<&TypeName> {
+    let mut used = Vec::new();
+    parser::used_names(definition, &mut used);
+    used
 }
 
 /// As [`parse`], for bytes of a file: text that is not UTF-8 is taken as ISO-8859-1.
 pub fn parse_bytes(source: &[u8]) -> Parsed {
+    parse_bytes_within(source, &Included::default())
+}
+
+/// As [`parse_within`] and [`parse_bytes`].
+pub fn parse_bytes_within(source: &[u8], included: &Included) -> Parsed {
     let text = match std::str::from_utf8(source) {
         Ok(text) => Cow::Borrowed(text),
         // Only the first bytes of a file over the limit matter: its size is the error.
@@ -97,5 +142,5 @@ pub fn parse_bytes(source: &[u8]) -> Parsed {
         }
         Err(_) => source.iter().map(|&byte| char::from(byte)).collect(),
     };
-    parse(&text)
+    parse_within(&text, included)
 }

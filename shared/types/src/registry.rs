@@ -1,11 +1,17 @@
 //! What a folder of IDL files defines, while files come, change and go.
+//!
+//! A file that includes another is read again when that comes, changes or goes; until then what it uses of it is unknown.
+
+mod includes;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::avro::AvroSchema;
 use crate::general::without_ros;
-use crate::idl::{self, IdlError, Parsed};
+use crate::idl::{self, Constant, IdlError, Parsed};
 use crate::model::{Definition, TypeName, Types};
 use crate::sal::{Mapping, NoMapping, SalTopic};
 
@@ -24,7 +30,7 @@ pub struct Registry {
 #[derive(Debug)]
 pub struct Registered {
     pub name: TypeName,
-    /// All types of its file, for what is nested in it.
+    /// All types of its file and of those that this includes, for what is nested in it.
     pub types: Arc<Types>,
     pub mapping: Result<Mapped, NoMapping>,
 }
@@ -48,8 +54,21 @@ impl Registered {
     }
 
     fn same_as(&self, other: &Self) -> bool {
-        self.types.definition(self.name.as_str()) == other.types.definition(self.name.as_str())
-            && self.mapping == other.mapping
+        self.mapping == other.mapping && self.made_of() == other.made_of()
+    }
+
+    /// Itself and what is nested in it.
+    fn made_of(&self) -> BTreeMap<&TypeName, &Definition> {
+        let mut found = BTreeMap::new();
+        let mut waiting = vec![&self.name];
+        while let Some(name) = waiting.pop() {
+            if let Some(definition) = self.types.definition(name.as_str())
+                && found.insert(name, definition).is_none()
+            {
+                waiting.extend(idl::used_names(definition));
+            }
+        }
+        found
     }
 }
 
@@ -58,6 +77,11 @@ struct File {
     errors: Vec<IdlError>,
     warnings: Vec<IdlError>,
     names: Vec<TypeName>,
+    definitions: Vec<Definition>,
+    constants: Vec<Constant>,
+    includes: Vec<String>,
+    /// To be read again; of a file that includes others.
+    text: Option<Arc<[u8]>>,
 }
 
 /// What a file that was taken (again) or removed did to the types that [`Registry::get`] gives.
@@ -68,16 +92,39 @@ pub struct Change {
     pub removed: Vec<TypeName>,
 }
 
+impl Change {
+    fn add(&mut self, other: Self) {
+        for (names, more) in [
+            (&mut self.added, other.added),
+            (&mut self.changed, other.changed),
+            (&mut self.removed, other.removed),
+        ] {
+            names.extend(more);
+            names.sort();
+            names.dedup();
+        }
+    }
+}
+
 impl Registry {
     /// Takes the text of `file` in place of what it said before. Bytes that are not UTF-8 are taken
     /// as ISO-8859-1. Errors do not keep the good structs out: see [`Registry::errors`].
     pub fn load(&mut self, file: &str, text: &[u8]) -> Change {
-        let parsed = idl::parse_bytes(text);
-        let types = Arc::new(parsed.types());
+        let mut change = self.read(file, text);
+        change.add(self.read_includers(file));
+        change
+    }
+
+    fn read(&mut self, file: &str, text: &[u8]) -> Change {
+        let includes = idl::includes(text);
+        let included = self.included(file, &includes);
+        let parsed = idl::parse_bytes_within(text, &included);
+        let all = included.definitions.iter().chain(&parsed.definitions);
+        let types = Arc::new(all.cloned().collect::<Types>());
         let Parsed {
             versions,
             definitions,
-            constants: _,
+            constants,
             errors,
             warnings,
         } = parsed;
@@ -108,13 +155,19 @@ impl Registry {
                 errors,
                 warnings,
                 names,
+                definitions,
+                constants,
+                text: (!includes.is_empty()).then(|| Arc::from(text)),
+                includes,
             }),
         )
     }
 
     /// Forgets `file`.
     pub fn remove(&mut self, file: &str) -> Change {
-        self.replace(file, Vec::new(), None)
+        let mut change = self.replace(file, Vec::new(), None);
+        change.add(self.read_includers(file));
+        change
     }
 
     fn replace(&mut self, file: &str, registered: Vec<Registered>, new: Option<File>) -> Change {

@@ -10,6 +10,7 @@ mod cache;
 mod debian;
 mod influx;
 mod maven;
+mod vendors;
 mod venv;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use cache::Cache;
 pub use debian::Group;
 pub use influx::InfluxHome;
 pub use maven::{KafkaHome, RegistryHome};
+pub use vendors::Vendor;
 
 use crate::process::{self, Captured, ProcessError};
 use crate::python::Python;
@@ -146,6 +148,14 @@ impl Installer {
     /// As [`kafka`](Self::kafka).
     pub fn influx(&self) -> Result<InfluxHome, InstallError> {
         influx::influx(self)
+    }
+
+    /// A publisher on another vendor's DDS, made of sources of a test, and where it is: built once for the same sources.
+    ///
+    /// # Errors
+    /// As [`kafka`](Self::kafka).
+    pub fn publisher(&self, vendor: Vendor, sources: &Path) -> Result<PathBuf, InstallError> {
+        vendors::publisher(self, vendor, sources)
     }
 
     /// The folder of kafka-aggregator 0.2.0, for a benchmark beside it.

@@ -86,6 +86,7 @@ fn a_second_installation_does_nothing() {
     let first = Installer::new().unwrap();
     first.packages(Group::Build).unwrap();
     first.packages(Group::Services).unwrap();
+    first.packages(Group::Vendors).unwrap();
     install();
     let second = Installer::with(Cache::of_this_user().unwrap(), |line| {
         panic!("something to do: {line}")
@@ -93,6 +94,7 @@ fn a_second_installation_does_nothing() {
     timed("look whether all is there", || {
         second.packages(Group::Build).unwrap();
         second.packages(Group::Services).unwrap();
+        second.packages(Group::Vendors).unwrap();
         second.kafka().unwrap();
         second.registry().unwrap();
         second.python().unwrap();

@@ -37,11 +37,12 @@ pub(crate) const FEATURES: &str =
     "efd-edge-agent/sabotage,efd-central-daemon/sabotage,efd-edge-inspect/play";
 
 /// What the tests start: Kafka, a schema registry, a Python with DuckDB and other readers, the
-/// observatory's Python, an InfluxDB, a browser.
+/// observatory's Python, an InfluxDB, a browser, other vendors' DDS.
 pub(crate) fn prepare() -> Result<()> {
     let installer = Installer::new()?;
     installer.packages(Group::Build)?;
     installer.packages(Group::Services)?;
+    installer.packages(Group::Vendors)?;
     installer.kafka()?;
     installer.registry()?;
     installer.python()?;

@@ -31,7 +31,7 @@ const SHELLS: [&str; 12] = [
     "eclipse-cyclonedds-sys",
 ];
 /// Dependencies that one crate on each side may name, and which.
-const OWNED: [(&str, &[&str]); 5] = [
+const OWNED: [(&str, &[&str]); 6] = [
     ("eclipse-cyclonedds-sys", &["edge/dds"]),
     ("quinn", &["edge/ship", "central/daemon"]),
     (
@@ -40,6 +40,7 @@ const OWNED: [(&str, &[&str]); 5] = [
     ),
     ("rdkafka", &["central/kafka", "central/log", "central/feed"]),
     ("kafka-protocol", &["central/producer"]),
+    ("rustdds", &["tests/rustdds"]),
 ];
 /// In the order of the data: a crate depends on those before it only.
 const LAYERS: [&[&str]; 12] = [
@@ -68,6 +69,7 @@ const LAYERS: [&[&str]; 12] = [
     &["central/daemon"],
     &[
         "tests/sim",
+        "tests/rustdds",
         "tests/testkit",
         "tests/worlds",
         "tests/e2e",

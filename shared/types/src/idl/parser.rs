@@ -11,7 +11,7 @@ use super::error::{IdlError, Reason};
 use super::expr::Const;
 use super::lexer::{Kind, Lexer, Token, clip};
 use super::suggest::{DidYouMean, did_you_mean};
-use super::{Constant, ERRORS_MAX, Parsed, metadata};
+use super::{Constant, ERRORS_MAX, Included, Parsed, metadata};
 use crate::model::{Definition, Metadata, Primitive, Struct, TypeName};
 
 const MODULE_DEPTH_MAX: usize = 32;
@@ -41,6 +41,8 @@ pub(super) struct Parser<'a> {
     constants: BTreeMap<String, Const>,
     keylists: Vec<Keylist<'a>>,
     parsed: Parsed,
+    /// So many of the definitions are of other files; one of the file's own takes the place of such.
+    included: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +72,7 @@ struct Keylist<'a> {
 }
 
 impl<'a> Parser<'a> {
-    pub(super) fn new(source: &'a str) -> Self {
+    pub(super) fn new(source: &'a str, included: &Included) -> Self {
         let mut lexer = Lexer::new(source);
         let current = lexer.next_token();
         let versions = metadata::versions(source);
@@ -81,13 +83,27 @@ impl<'a> Parser<'a> {
             depth: 0,
             braces: 0,
             in_data_body: false,
-            declared: BTreeMap::new(),
-            constants: BTreeMap::new(),
+            declared: included
+                .definitions
+                .iter()
+                .enumerate()
+                .map(|(index, it)| {
+                    let state = State::Defined(index);
+                    (it.name().as_str().to_owned(), Declared { line: 0, state })
+                })
+                .collect(),
+            constants: included
+                .constants
+                .iter()
+                .map(|it| (it.name.as_str().to_owned(), it.value.clone()))
+                .collect(),
             keylists: Vec::new(),
             parsed: Parsed {
                 versions,
+                definitions: included.definitions.clone(),
                 ..Parsed::default()
             },
+            included: included.definitions.len(),
         }
     }
 
@@ -113,6 +129,7 @@ impl<'a> Parser<'a> {
             });
         }
         self.apply_keylists();
+        self.parsed.definitions = self.parsed.definitions.split_off(self.included);
         self.drop_unfinished();
         self.parsed
     }
@@ -394,7 +411,8 @@ impl<'a> Parser<'a> {
     fn open(&mut self, at: &Token<'a>, name: &str) -> Result<TypeName, IdlError> {
         let full = self.scoped(name);
         if let Some(before) = self.declared.get(&full)
-            && before.state != State::Forward
+            && !matches!(before.state, State::Forward)
+            && !self.is_included(before.state)
         {
             return Err(at.error(Reason::Duplicate {
                 name: full,
@@ -418,6 +436,10 @@ impl<'a> Parser<'a> {
             },
         );
         Ok(name)
+    }
+
+    fn is_included(&self, state: State) -> bool {
+        matches!(state, State::Defined(index) if index < self.included)
     }
 
     fn set_state(&mut self, name: &TypeName, state: State) {
@@ -599,7 +621,7 @@ fn apply_paths(structure: &mut Struct, paths: Vec<Vec<String>>) -> Result<(), Re
     Ok(())
 }
 
-fn used_names<'d>(definition: &'d Definition, used: &mut Vec<&'d TypeName>) {
+pub(super) fn used_names<'d>(definition: &'d Definition, used: &mut Vec<&'d TypeName>) {
     match definition {
         Definition::Struct(it) => {
             used.extend(it.base.as_ref());

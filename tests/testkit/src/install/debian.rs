@@ -17,6 +17,8 @@ pub enum Group {
     Build,
     /// To run the services and checkers of the tests.
     Services,
+    /// To build publishers on other vendors' DDS.
+    Vendors,
 }
 
 impl Group {
@@ -38,6 +40,12 @@ impl Group {
                 Need::Ext4,
                 Need::Chromium,
             ],
+            Self::Vendors => &[
+                Need::CCompiler,
+                Need::CxxCompiler,
+                Need::Cyclone,
+                Need::FastDds,
+            ],
         }
     }
 }
@@ -57,6 +65,8 @@ pub(super) enum Need {
     Ip,
     Ext4,
     Chromium,
+    Cyclone,
+    FastDds,
 }
 
 impl Need {
@@ -74,6 +84,8 @@ impl Need {
             Self::Ip => "ip (iproute2)",
             Self::Ext4 => "mkfs.ext4, mount and fsfreeze",
             Self::Chromium => "Chromium",
+            Self::Cyclone => "Cyclone DDS with idlc",
+            Self::FastDds => "Fast DDS with fastddsgen",
         }
     }
 
@@ -91,6 +103,8 @@ impl Need {
             Self::Ip => &["iproute2"],
             Self::Ext4 => &["e2fsprogs", "mount", "util-linux"],
             Self::Chromium => &["chromium"],
+            Self::Cyclone => &["cyclonedds-dev", "cyclonedds-tools"],
+            Self::FastDds => &["fastddsgen", "libfastrtps-dev", "libfastcdr-dev"],
         }
     }
 
@@ -114,8 +128,21 @@ impl Need {
             Self::Ip => in_sbin("ip") || succeeds("ip", &["-V"]),
             Self::Ext4 => ["mkfs.ext4", "fsfreeze"].into_iter().all(in_sbin),
             Self::Chromium => Path::new("/usr/bin/chromium").exists(),
+            Self::Cyclone => {
+                let has_all = ["idlc", "ddsperf"].map(|name| Path::new("/usr/bin").join(name));
+                has_all.iter().all(|path| path.exists()) && has_header("dds/dds.h")
+            }
+            Self::FastDds => {
+                Path::new("/usr/bin/fastddsgen").exists()
+                    && has_header("fastdds/dds/domain/DomainParticipant.hpp")
+                    && has_header("fastcdr/Cdr.h")
+            }
         }
     }
+}
+
+fn has_header(name: &str) -> bool {
+    Path::new("/usr/include").join(name).exists()
 }
 
 /// Whose folders are not in every user's PATH.
