@@ -100,6 +100,21 @@ impl Ty {
         matches!(self, Self::Prim(Primitive::Octet | Primitive::U8))
     }
 
+    /// Whether Cyclone DDS takes it as a key.
+    pub fn is_plain_key(&self) -> bool {
+        match self {
+            Self::Prim(primitive) => !matches!(primitive, Primitive::F128 | Primitive::Char16),
+            Self::Str | Self::Enum(_) | Self::Bits(_) => true,
+            Self::Seq(element) | Self::Arr(element, ..) => element.is_plain_key(),
+            Self::Struct(it) if !it.keys.is_empty() => it.inherited == 0,
+            Self::Struct(it) => {
+                let mut members = it.members.iter();
+                it.inherited == 0 && members.all(|it| !it.optional && it.ty.is_plain_key())
+            }
+            Self::Wide | Self::Map(..) | Self::Union(_) => false,
+        }
+    }
+
     /// Whether it is a struct without members, in all.
     pub fn is_nothing(&self) -> bool {
         match self {
@@ -124,8 +139,21 @@ impl Ty {
     }
 }
 
+/// What types are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makeup {
+    Anything,
+    /// What the dynamic types of Cyclone DDS 11.0.1 can be: no maps, no mutable unions, no literals
+    /// below zero. Nor `wchar`, for which it has two bytes in a sample and then writes the four of a
+    /// `wchar_t`, nor structs without members, behind which it puts all members at the same place.
+    /// Keys are of kinds that it supports, without optional members in them, and a derived struct has
+    /// no keys but those of its base.
+    Cyclone,
+}
+
 pub struct Gen<'c, 'b> {
     pub choices: &'c mut Choices<'b>,
+    makeup: Makeup,
     names: usize,
     nodes: usize,
     definitions: Vec<Definition>,
@@ -133,8 +161,13 @@ pub struct Gen<'c, 'b> {
 
 /// A struct of anything, and the definitions it needs.
 pub fn random(choices: &mut Choices<'_>) -> (Rc<StructTy>, Types) {
+    random_of(Makeup::Anything, choices)
+}
+
+pub fn random_of(makeup: Makeup, choices: &mut Choices<'_>) -> (Rc<StructTy>, Types) {
     let mut it = Gen {
         choices,
+        makeup,
         names: 0,
         nodes: 0,
         definitions: Vec::new(),
@@ -142,6 +175,9 @@ pub fn random(choices: &mut Choices<'_>) -> (Rc<StructTy>, Types) {
     let root = it.structure(0);
     (root, it.definitions.into_iter().collect())
 }
+
+/// Positions, in every bitmask.
+pub const FLAGS: [u8; 3] = [0, 3, 7];
 
 const EXTENSIBILITIES: [Extensibility; 3] = [
     Extensibility::Final,
@@ -168,7 +204,7 @@ impl Gen<'_, '_> {
             11
         };
         match self.choices.below(kinds) {
-            0 | 1 => Ty::Prim(Primitive::ALL[self.choices.below(15)]),
+            0 | 1 => Ty::Prim(self.primitive()),
             2 => Ty::Str,
             3 => self.enumeration(),
             4 => match self.choices.below(2) {
@@ -177,12 +213,19 @@ impl Gen<'_, '_> {
             },
             5 => Ty::Seq(Rc::new(self.ty(depth + 1))),
             6 => self.array(depth),
-            7 => {
+            7 if self.makeup == Makeup::Anything => {
                 let key = self.key();
                 Ty::Map(Rc::new(key), Rc::new(self.ty(depth + 1)))
             }
             8 => Ty::Union(self.union(depth + 1)),
             _ => Ty::Struct(self.structure(depth + 1)),
+        }
+    }
+
+    fn primitive(&mut self) -> Primitive {
+        match Primitive::ALL[self.choices.below(15)] {
+            Primitive::Char16 if self.makeup == Makeup::Cyclone => Primitive::U16,
+            primitive => primitive,
         }
     }
 
@@ -215,14 +258,15 @@ impl Gen<'_, '_> {
     fn structure(&mut self, depth: usize) -> Rc<StructTy> {
         let name = self.name();
         let ext = EXTENSIBILITIES[self.choices.below(3)];
-        let least = usize::from(!self.choices.chance(6));
+        let is_empty = self.choices.chance(6) && self.makeup == Makeup::Anything;
+        let least = usize::from(!is_empty);
         let count = least + self.choices.below(if depth == 0 { 8 } else { 4 });
         let ids = self.ids(count);
         // Numbers of one kind are taken together.
         let uniform = self
             .choices
             .chance(40)
-            .then(|| Primitive::ALL[self.choices.below(15)]);
+            .then(|| self.primitive());
         let members = ids.into_iter().enumerate().map(|(at, id)| {
             let ty = uniform.map_or_else(|| self.ty(depth), Ty::Prim);
             MemberTy {
@@ -238,7 +282,13 @@ impl Gen<'_, '_> {
         } else {
             0
         };
-        let keys = (0..count).filter(|at| !members[*at].optional && self.choices.chance(40));
+        let may_be_key = |at: usize| match self.makeup {
+            Makeup::Anything => true,
+            Makeup::Cyclone => (at < inherited || inherited == 0) && members[at].ty.is_plain_key(),
+        };
+        let keys = (0..count).filter(|at| {
+            !members[*at].optional && self.choices.chance(40) && may_be_key(*at)
+        });
         let it = StructTy {
             keys: keys.collect(),
             name,
@@ -252,12 +302,17 @@ impl Gen<'_, '_> {
 
     fn union(&mut self, depth: usize) -> Rc<UnionTy> {
         let name = self.name();
-        let ext = EXTENSIBILITIES[self.choices.below(3)];
+        let kinds = match self.makeup {
+            Makeup::Anything => 3,
+            Makeup::Cyclone => 2,
+        };
+        let ext = EXTENSIBILITIES[self.choices.below(kinds)];
         let disc = match self.choices.below(7) {
             0 => Ty::Prim(Primitive::I32),
             1 => Ty::Prim(Primitive::Boolean),
             2 => Ty::Prim(Primitive::Char8),
             3 => Ty::Prim(Primitive::I16),
+            4 if self.makeup == Makeup::Cyclone => Ty::Prim(Primitive::U16),
             4 => Ty::Prim(Primitive::U64),
             5 => Ty::Prim(Primitive::Octet),
             _ => self.enumeration(),
@@ -303,6 +358,7 @@ impl Gen<'_, '_> {
         let values: Vec<i32> = match self.choices.below(3) {
             0 => vec![0, 1, 2],
             1 => vec![5, 0, 100],
+            _ if self.makeup == Makeup::Cyclone => vec![7, 1],
             _ => vec![-1, 7],
         };
         let default = self.choices.chance(80).then_some(values.len() - 1);
@@ -332,10 +388,12 @@ impl Gen<'_, '_> {
         self.definitions.push(Definition::Bitmask(Bitmask {
             name: TypeName::new(&name),
             bit_bound,
-            flags: vec![Flag {
-                name: "F".to_owned(),
-                position: 3,
-            }],
+            flags: FLAGS
+                .map(|position| Flag {
+                    name: format!("F{position}"),
+                    position,
+                })
+                .into(),
         }));
         Rc::new(BitsTy { name, bit_bound })
     }

@@ -1,0 +1,253 @@
+//! Our reading of CDR against Cyclone's own serializer: types and values at random, both ways.
+//!
+//! Each case is a type, a value and an encoding. A payload of the naive writer goes into Cyclone; what
+//! Cyclone makes of its sample in memory, in XCDR1 and XCDR2, in both byte orders, must give the datum
+//! of the value by our plan. Keys must be alike exactly where Cyclone says that instances are the same,
+//! and the type that Cyclone announces must be the type that was made.
+//!
+//! `SIM_SEED=0x…` replays one type with all its values; `EFD_SEEDS=N` asks for N types.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::wildcard_enum_match_arm,
+    unreachable_pub,
+    reason = "a test stops where it fails, in its helpers too"
+)]
+
+mod announced;
+mod cyclone;
+mod dynamic;
+mod fit;
+mod refused;
+
+#[path = "../../../transcode/tests/general/choices.rs"]
+mod choices;
+#[path = "../../../transcode/tests/general/key.rs"]
+mod key;
+#[path = "../../../transcode/tests/general/same.rs"]
+mod same;
+#[path = "../../../transcode/tests/general/topic.rs"]
+mod topic;
+#[allow(dead_code, reason = "made for the tests of the transcoder, which use all of it")]
+#[path = "../../../transcode/tests/general/types.rs"]
+mod types;
+#[path = "../../../transcode/tests/general/value.rs"]
+mod value;
+#[allow(dead_code, reason = "made for the tests of the transcoder, which use all of it")]
+#[path = "../../../transcode/tests/general/writer.rs"]
+mod writer;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use choices::Choices;
+use cyclone::{Content, Domain, Native, Sample, Serdata};
+use dynamic::Maker;
+use efd_edge_transcode::KeyOf;
+use efd_shared_types::general::Node;
+use efd_shared_types::model::Extensibility;
+use topic::Topic;
+use types::{Makeup, StructTy};
+use value::Slot;
+use writer::Encoding;
+
+/// Types in a run, unless `EFD_SEEDS` says otherwise.
+const TYPES: u64 = 1000;
+/// Of each type, each in all encodings.
+const VALUES: usize = 4;
+
+#[test]
+fn cyclone_and_we_agree() {
+    let domain = Domain::open(1);
+    let mut cases = 0;
+    let seeds = seeds();
+    for seed in seeds {
+        let run = catch_unwind(AssertUnwindSafe(|| check_type(&domain, seed)));
+        cases += run.unwrap_or_else(|panic| {
+            println!("SIM_SEED={seed:#x} replays it");
+            resume_unwind(panic)
+        });
+    }
+    println!("{cases} cases");
+}
+
+fn seeds() -> Vec<u64> {
+    if let Ok(text) = std::env::var("SIM_SEED") {
+        let digits = text.strip_prefix("0x").unwrap_or(&text);
+        return vec![u64::from_str_radix(digits, 16).unwrap()];
+    }
+    let asked = std::env::var("EFD_SEEDS");
+    let count = asked.map_or(TYPES, |text| text.parse().unwrap());
+    (1..=count).collect()
+}
+
+/// Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014: SplitMix64.
+fn bytes(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x2545_f491_4f6c_dd1d);
+    let words = std::iter::repeat_with(move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    });
+    words.flat_map(u64::to_le_bytes).take(count).collect()
+}
+
+/// How many cases were checked.
+fn check_type(domain: &Domain, seed: u64) -> usize {
+    let random = bytes(seed, 8192);
+    let (of_type, rest) = random.split_at(usize::from(random[0]) * 3);
+    let (of_making, of_values) = rest.split_at(512);
+    let (ty, types) = types::random_of(Makeup::Cyclone, &mut Choices::new(of_type));
+    let topic = topic::topic(&types, &ty.name);
+    let mut maker = Maker {
+        domain,
+        choices: &mut Choices::new(of_making),
+        names: 0,
+        named: 0,
+    };
+    let native = maker.structure(&ty).and_then(|made| Native::new(domain, made));
+    let native = native.unwrap_or_else(|refused| panic!("{refused:?}: {ty:?}"));
+    announced::check(native.announced(), &topic);
+    if std::env::var_os("SIM_SEED").is_some() {
+        println!("{ty:#?}");
+    }
+
+    let choices = &mut Choices::new(of_values);
+    let mut instances: Vec<(Serdata, Vec<u8>)> = Vec::new();
+    let mut first: Option<Vec<Slot>> = None;
+    let mut cases = 0;
+    for _ in 0..VALUES {
+        let mut slots = fit::members(&ty, choices);
+        if let Some(first) = &first {
+            slots = fit::mixed(&ty, [first, &slots], 170, choices);
+        }
+        for encoding in encodings(ty.ext, native.has_xcdr1() && !has_bare_optional(&ty)) {
+            let case = Case {
+                ty: &ty,
+                topic: &topic,
+                native: &native,
+                encoding,
+            };
+            instances.extend(case.check(&slots, choices));
+            cases += 1;
+        }
+        first.get_or_insert(slots);
+    }
+    for (one, key_of_one) in &instances {
+        for (other, key_of_other) in &instances {
+            assert_eq!(
+                one.is_same_instance(other),
+                key_of_one == key_of_other,
+                "{key_of_one:02x?} and {key_of_other:02x?} of {ty:?}"
+            );
+        }
+    }
+    cases
+}
+
+/// Those that a writer of such a type has.
+fn encodings(ext: Extensibility, has_xcdr1: bool) -> impl Iterator<Item = Encoding> {
+    let mut all = Encoding::all();
+    all.retain(|it| {
+        let layout = if !it.xcdr2 && ext == Extensibility::Appendable {
+            Extensibility::Final
+        } else {
+            ext
+        };
+        it.layout == layout && (it.xcdr2 || has_xcdr1)
+    });
+    all.into_iter()
+}
+
+struct Case<'a> {
+    ty: &'a StructTy,
+    topic: &'a Topic,
+    native: &'a Native<'a>,
+    encoding: Encoding,
+}
+
+impl Case<'_> {
+    /// The instance, and our key of it; `None` where what is absent has no value in Cyclone.
+    fn check(&self, slots: &[Slot], choices: &mut Choices<'_>) -> Option<(Serdata, Vec<u8>)> {
+        let Self {
+            ty,
+            native,
+            encoding,
+            ..
+        } = self;
+        let (payload, expected) =
+            writer::write_of(Makeup::Cyclone, *encoding, ty, slots, choices, false);
+        self.reads_as(&payload, &expected);
+        let serdata = native.receive(&payload);
+        let serdata = serdata
+            .unwrap_or_else(|| panic!("refused: {encoding:?}: {payload:02x?} of {ty:?}"));
+        let expected = fit::filled(ty, &expected)?;
+        let key = key::expected(ty, &expected).unwrap();
+        for (content, written) in self.written(&native.sample(&serdata)) {
+            let holds = match content {
+                Content::Sample => {
+                    self.reads_as(&written, &expected);
+                    KeyOf::Sample
+                }
+                Content::Key => KeyOf::Key,
+            };
+            let mut found = Vec::new();
+            let result = self.topic.plan.key_bytes(&written, holds, &mut found);
+            assert_eq!(result, Ok(()), "{content:?}: {written:02x?} of {ty:?}");
+            assert_eq!(found, key, "{content:?}: {written:02x?} of {ty:?}");
+        }
+        Some((serdata, key))
+    }
+
+    /// All that Cyclone may send of a sample.
+    fn written(&self, sample: &Sample<'_>) -> Vec<(Content, Vec<u8>)> {
+        let mut all = Vec::new();
+        for xcdr2 in [true, false] {
+            for content in [Content::Sample, Content::Key] {
+                let is_none = content == Content::Key && !self.native.is_keyed();
+                if is_none || !xcdr2 && !self.native.has_xcdr1() || !xcdr2 && has_bare_optional(self.ty) {
+                    continue;
+                }
+                all.push((content, sample.write(xcdr2, content)));
+                // It leaves the units of wide text in the order of this machine.
+                let has_wide = |node: &Node| matches!(node, Node::WideText);
+                if !self.topic.topic.nodes.iter().any(has_wide) {
+                    all.push((content, sample.write_big_endian(xcdr2, content)));
+                }
+            }
+        }
+        all
+    }
+
+    fn reads_as(&self, payload: &[u8], expected: &[Slot]) {
+        let Self {
+            ty,
+            topic,
+            encoding,
+            ..
+        } = self;
+        let mut datum = Vec::new();
+        let outcome = topic.transcode(payload, &mut datum);
+        outcome
+            .unwrap_or_else(|error| panic!("{encoding:?}: {error}: {payload:02x?} of {ty:?}"));
+        let found = topic.read(&datum);
+        assert!(
+            same::same_members(ty, expected, &found),
+            "{encoding:?}: {payload:02x?} of {ty:?}\nexpected {expected:?}\nfound {found:?}"
+        );
+    }
+}
+
+fn has_bare_optional(ty: &StructTy) -> bool {
+    fn of(ty: &types::Ty) -> bool {
+        match ty {
+            types::Ty::Struct(it) => has_bare_optional(it),
+            types::Ty::Union(it) => it.cases.iter().any(|it| of(&it.1.ty)),
+            types::Ty::Seq(it) | types::Ty::Arr(it, ..) => of(it),
+            _ => false,
+        }
+    }
+    ty.members.iter().any(|it| it.optional && ty.ext != Extensibility::Mutable || of(&it.ty))
+}
