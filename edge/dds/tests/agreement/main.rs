@@ -5,7 +5,8 @@
 //! of the value by our plan. Keys must be alike exactly where Cyclone says that instances are the same,
 //! and the type that Cyclone announces must be the type that was made.
 //!
-//! `SIM_SEED=0x…` replays one type with all its values; `EFD_SEEDS=N` asks for N types.
+//! `SIM_SEED=0x…` replays one type with all its values; `EFD_SEEDS=N` asks for N types. Where the library
+//! ends the process, `SIM_TRACE=1 cargo test … -- --nocapture` names each seed before it begins.
 
 #![allow(
     clippy::unwrap_used,
@@ -61,7 +62,11 @@ fn cyclone_and_we_agree() {
     let domain = Domain::open(1);
     let mut cases = 0;
     let seeds = seeds();
+    let is_traced = std::env::var_os("SIM_TRACE").is_some();
     for seed in seeds {
+        if is_traced {
+            println!("SIM_SEED={seed:#x}");
+        }
         let run = catch_unwind(AssertUnwindSafe(|| check_type(&domain, seed)));
         cases += run.unwrap_or_else(|panic| {
             println!("SIM_SEED={seed:#x} replays it");
@@ -110,9 +115,6 @@ fn check_type(domain: &Domain, seed: u64) -> usize {
     let native = maker.structure(&ty).and_then(|made| Native::new(domain, made));
     let native = native.unwrap_or_else(|refused| panic!("{refused:?}: {ty:?}"));
     announced::check(native.announced(), &topic);
-    if std::env::var_os("SIM_SEED").is_some() {
-        println!("{ty:#?}");
-    }
 
     let choices = &mut Choices::new(of_values);
     let mut instances: Vec<(Serdata, Vec<u8>)> = Vec::new();
@@ -180,10 +182,10 @@ impl Case<'_> {
         let (payload, expected) =
             writer::write_of(Makeup::Cyclone, *encoding, ty, slots, choices, false);
         self.reads_as(&payload, &expected);
+        let expected = fit::filled(ty, &expected)?;
         let serdata = native.receive(&payload);
         let serdata = serdata
             .unwrap_or_else(|| panic!("refused: {encoding:?}: {payload:02x?} of {ty:?}"));
-        let expected = fit::filled(ty, &expected)?;
         let key = key::expected(ty, &expected).unwrap();
         for (content, written) in self.written(&native.sample(&serdata)) {
             let holds = match content {
