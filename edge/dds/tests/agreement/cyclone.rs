@@ -8,6 +8,8 @@ use std::ptr;
 use cyclonedds_sys as dds;
 
 use crate::dynamic::{Dynamic, Refused};
+use crate::mend;
+use crate::types::StructTy;
 
 /// In no network: loopback, without multicast and on any free port.
 const CONFIG: &std::ffi::CStr = c"<CycloneDDS><Domain>
@@ -74,7 +76,12 @@ pub struct Native<'d> {
 }
 
 impl<'d> Native<'d> {
-    pub fn new(domain: &'d Domain, mut dynamic: Dynamic<'d>) -> Result<Self, Refused> {
+    /// `dynamic` was made of `ty`.
+    pub fn new(
+        domain: &'d Domain,
+        mut dynamic: Dynamic<'d>,
+        ty: &StructTy,
+    ) -> Result<Self, Refused> {
         let type_info = dynamic.register()?;
         // Freed, it leaves entries in the domain's table of types that are read later, and are of freed
         // memory then. It goes with the domain.
@@ -93,6 +100,13 @@ impl<'d> Native<'d> {
             code
         };
         Refused::check("topic descriptor", code)?;
+        // SAFETY: instructions of this descriptor, which nothing else uses yet. The library has made them
+        // on the heap and gives them as constants, since those of compiled IDL are.
+        unsafe {
+            let dds::dds_topic_descriptor_t { m_ops, m_nops, .. } = *descriptor;
+            let ops = std::slice::from_raw_parts_mut(m_ops.cast_mut(), m_nops as usize);
+            mend::member_ids(ops, ty);
+        }
         let topic = |xcdr2| Topic::create(domain, descriptor, xcdr2);
         let topics = topic(true).map(|xcdr2| (topic(false).ok(), xcdr2));
         let (xcdr1, xcdr2) = topics.inspect_err(|_| {

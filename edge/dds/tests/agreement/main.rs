@@ -20,6 +20,7 @@ mod announced;
 mod cyclone;
 mod dynamic;
 mod fit;
+mod mend;
 mod refused;
 
 #[path = "../../../transcode/tests/general/choices.rs"]
@@ -112,7 +113,7 @@ fn check_type(domain: &Domain, seed: u64) -> usize {
         names: 0,
         named: 0,
     };
-    let native = maker.structure(&ty).and_then(|made| Native::new(domain, made));
+    let native = maker.structure(&ty).and_then(|made| Native::new(domain, made, &ty));
     let native = native.unwrap_or_else(|refused| panic!("{refused:?}: {ty:?}"));
     announced::check(native.announced(), &topic);
 
@@ -125,7 +126,7 @@ fn check_type(domain: &Domain, seed: u64) -> usize {
         if let Some(first) = &first {
             slots = fit::mixed(&ty, [first, &slots], 170, choices);
         }
-        for encoding in encodings(ty.ext, native.has_xcdr1() && !has_bare_optional(&ty)) {
+        for encoding in encodings(ty.ext, native.has_xcdr1()) {
             let case = Case {
                 ty: &ty,
                 topic: &topic,
@@ -209,7 +210,7 @@ impl Case<'_> {
         for xcdr2 in [true, false] {
             for content in [Content::Sample, Content::Key] {
                 let is_none = content == Content::Key && !self.native.is_keyed();
-                if is_none || !xcdr2 && !self.native.has_xcdr1() || !xcdr2 && has_bare_optional(self.ty) {
+                if is_none || !xcdr2 && !self.native.has_xcdr1() {
                     continue;
                 }
                 all.push((content, sample.write(xcdr2, content)));
@@ -240,16 +241,4 @@ impl Case<'_> {
             "{encoding:?}: {payload:02x?} of {ty:?}\nexpected {expected:?}\nfound {found:?}"
         );
     }
-}
-
-fn has_bare_optional(ty: &StructTy) -> bool {
-    fn of(ty: &types::Ty) -> bool {
-        match ty {
-            types::Ty::Struct(it) => has_bare_optional(it),
-            types::Ty::Union(it) => it.cases.iter().any(|it| of(&it.1.ty)),
-            types::Ty::Seq(it) | types::Ty::Arr(it, ..) => of(it),
-            _ => false,
-        }
-    }
-    ty.members.iter().any(|it| it.optional && ty.ext != Extensibility::Mutable || of(&it.ty))
 }

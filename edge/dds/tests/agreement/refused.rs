@@ -47,7 +47,7 @@ fn make<'d>(domain: &'d Domain, ty: &StructTy) -> Result<Native<'d>, Refused> {
         named: 0,
     };
     let made = maker.structure(ty)?;
-    Native::new(domain, made)
+    Native::new(domain, made, ty)
 }
 
 #[test]
