@@ -69,17 +69,26 @@ impl Drop for Dynamic<'_> {
 }
 
 pub struct Maker<'d, 'c, 'b> {
-    pub domain: &'d Domain,
+    domain: &'d Domain,
     /// Of what does not change the meaning of a sample: bounds, `@external`, `@must_understand`, aliases.
-    pub choices: &'c mut Choices<'b>,
-    pub names: usize,
+    choices: &'c mut Choices<'b>,
+    names: usize,
     /// Types made so far that have a name, and so a TypeObject.
-    pub named: usize,
+    named: usize,
 }
 
 type Made<T> = Result<T, Refused>;
 
-impl<'d> Maker<'d, '_, '_> {
+impl<'d, 'c, 'b> Maker<'d, 'c, 'b> {
+    pub fn new(domain: &'d Domain, choices: &'c mut Choices<'b>) -> Self {
+        Self {
+            domain,
+            choices,
+            names: 0,
+            named: 0,
+        }
+    }
+
     pub fn structure(&mut self, it: &StructTy) -> Made<Dynamic<'d>> {
         let (inherited, own) = it.members.split_at(it.inherited);
         let keys = |from: usize, members: &[MemberTy]| -> Vec<bool> {

@@ -54,37 +54,64 @@ use value::Slot;
 use writer::Encoding;
 
 /// Types in a run, unless `EFD_SEEDS` says otherwise.
-const TYPES: u64 = 1000;
+const TYPES: u64 = 4000;
+/// Cases in such a run, at least; some 45,000 are usual.
+const CASES_MIN: usize = 10_000;
 /// Of each type, each in all encodings.
 const VALUES: usize = 4;
 
 #[test]
 fn cyclone_and_we_agree() {
     let domain = Domain::open(1);
-    let mut cases = 0;
-    let seeds = seeds();
     let is_traced = std::env::var_os("SIM_TRACE").is_some();
+    let (seeds, is_usual) = seeds();
+    let mut totals = Totals::default();
     for seed in seeds {
         if is_traced {
             println!("SIM_SEED={seed:#x}");
         }
-        let run = catch_unwind(AssertUnwindSafe(|| check_type(&domain, seed)));
-        cases += run.unwrap_or_else(|panic| {
+        let run = catch_unwind(AssertUnwindSafe(|| check_type(&domain, seed, &mut totals)));
+        run.unwrap_or_else(|panic| {
             println!("SIM_SEED={seed:#x} replays it");
             resume_unwind(panic)
         });
     }
-    println!("{cases} cases");
+    println!("{totals:?}");
+    // Nothing of it is there by accident only.
+    let Totals {
+        cases,
+        xcdr1,
+        same_keys,
+        other_keys,
+        without_value,
+    } = totals;
+    if is_usual {
+        assert!(cases > CASES_MIN && without_value < cases / 20);
+        assert!(xcdr1 > cases / 5 && same_keys > cases / 2 && other_keys > cases / 2);
+    }
 }
 
-fn seeds() -> Vec<u64> {
+#[derive(Debug, Default)]
+struct Totals {
+    cases: usize,
+    xcdr1: usize,
+    /// Pairs of samples of a keyed type.
+    same_keys: usize,
+    other_keys: usize,
+    /// Cases in which what is absent has no value in Cyclone.
+    without_value: usize,
+}
+
+/// And whether they are the usual ones.
+fn seeds() -> (Vec<u64>, bool) {
     if let Ok(text) = std::env::var("SIM_SEED") {
         let digits = text.strip_prefix("0x").unwrap_or(&text);
-        return vec![u64::from_str_radix(digits, 16).unwrap()];
+        return (vec![u64::from_str_radix(digits, 16).unwrap()], false);
     }
-    let asked = std::env::var("EFD_SEEDS");
+    let asked = std::env::var("EFD_SEEDS").ok();
+    let is_usual = asked.is_none();
     let count = asked.map_or(TYPES, |text| text.parse().unwrap());
-    (1..=count).collect()
+    ((1..=count).collect(), is_usual)
 }
 
 /// Steele, Lea & Flood, "Fast splittable pseudorandom number generators", 2014: SplitMix64.
@@ -100,27 +127,20 @@ fn bytes(seed: u64, count: usize) -> Vec<u8> {
     words.flat_map(u64::to_le_bytes).take(count).collect()
 }
 
-/// How many cases were checked.
-fn check_type(domain: &Domain, seed: u64) -> usize {
+fn check_type(domain: &Domain, seed: u64, totals: &mut Totals) {
     let random = bytes(seed, 8192);
     let (of_type, rest) = random.split_at(usize::from(random[0]) * 3);
     let (of_making, of_values) = rest.split_at(512);
     let (ty, types) = types::random_of(Makeup::Cyclone, &mut Choices::new(of_type));
     let topic = topic::topic(&types, &ty.name);
-    let mut maker = Maker {
-        domain,
-        choices: &mut Choices::new(of_making),
-        names: 0,
-        named: 0,
-    };
-    let native = maker.structure(&ty).and_then(|made| Native::new(domain, made, &ty));
+    let made = Maker::new(domain, &mut Choices::new(of_making)).structure(&ty);
+    let native = made.and_then(|made| Native::new(domain, made, &ty));
     let native = native.unwrap_or_else(|refused| panic!("{refused:?}: {ty:?}"));
     announced::check(native.announced(), &topic);
 
     let choices = &mut Choices::new(of_values);
     let mut instances: Vec<(Serdata, Vec<u8>)> = Vec::new();
     let mut first: Option<Vec<Slot>> = None;
-    let mut cases = 0;
     for _ in 0..VALUES {
         let mut slots = fit::members(&ty, choices);
         if let Some(first) = &first {
@@ -133,21 +153,28 @@ fn check_type(domain: &Domain, seed: u64) -> usize {
                 native: &native,
                 encoding,
             };
-            instances.extend(case.check(&slots, choices));
-            cases += 1;
+            totals.cases += 1;
+            totals.xcdr1 += usize::from(!encoding.xcdr2);
+            match case.check(&slots, choices) {
+                Some(instance) => instances.push(instance),
+                None => totals.without_value += 1,
+            }
         }
         first.get_or_insert(slots);
     }
-    for (one, key_of_one) in &instances {
-        for (other, key_of_other) in &instances {
+    for (at, (one, key_of_one)) in instances.iter().enumerate() {
+        for (other, key_of_other) in &instances[..at] {
+            let is_same = key_of_one == key_of_other;
             assert_eq!(
                 one.is_same_instance(other),
-                key_of_one == key_of_other,
+                is_same,
                 "{key_of_one:02x?} and {key_of_other:02x?} of {ty:?}"
             );
+            let is_keyed = native.is_keyed();
+            totals.same_keys += usize::from(is_keyed && is_same);
+            totals.other_keys += usize::from(is_keyed && !is_same);
         }
     }
-    cases
 }
 
 /// Those that a writer of such a type has.

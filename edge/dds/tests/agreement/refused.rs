@@ -40,13 +40,7 @@ fn union(ext: Extensibility) -> Ty {
 }
 
 fn make<'d>(domain: &'d Domain, ty: &StructTy) -> Result<Native<'d>, Refused> {
-    let mut maker = Maker {
-        domain,
-        choices: &mut Choices::new(&[]),
-        names: 0,
-        named: 0,
-    };
-    let made = maker.structure(ty)?;
+    let made = Maker::new(domain, &mut Choices::new(&[])).structure(ty)?;
     Native::new(domain, made, ty)
 }
 

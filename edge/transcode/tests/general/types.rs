@@ -115,6 +115,14 @@ impl Ty {
         }
     }
 
+    fn holds_struct(&self) -> bool {
+        match self {
+            Self::Struct(_) => true,
+            Self::Seq(element) | Self::Arr(element, ..) => element.holds_struct(),
+            _ => false,
+        }
+    }
+
     /// Whether it is a struct without members, in all.
     pub fn is_nothing(&self) -> bool {
         match self {
@@ -146,8 +154,9 @@ pub enum Makeup {
     /// What the dynamic types of Cyclone DDS 11.0.1 can be: no maps, no mutable unions, no literals
     /// below zero. Nor `wchar`, for which it has two bytes in a sample and then writes the four of a
     /// `wchar_t`, nor structs without members, behind which it puts all members at the same place.
-    /// Keys are of kinds that it supports, without optional members in them, and a derived struct has
-    /// no keys but those of its base.
+    /// Keys are of kinds that it supports, without optional members in them; they are all in the base
+    /// of a derived struct, or all in the struct itself and no structs then (what is key in those it
+    /// forgets); and nothing derived is within a key.
     Cyclone,
 }
 
@@ -282,9 +291,15 @@ impl Gen<'_, '_> {
         } else {
             0
         };
+        let keys_of_base = self.makeup == Makeup::Cyclone && self.choices.chance(128);
         let may_be_key = |at: usize| match self.makeup {
             Makeup::Anything => true,
-            Makeup::Cyclone => (at < inherited || inherited == 0) && members[at].ty.is_plain_key(),
+            Makeup::Cyclone if inherited == 0 => members[at].ty.is_plain_key(),
+            Makeup::Cyclone if keys_of_base => at < inherited && members[at].ty.is_plain_key(),
+            Makeup::Cyclone => {
+                let ty = &members[at].ty;
+                at >= inherited && ty.is_plain_key() && !ty.holds_struct()
+            }
         };
         let keys = (0..count).filter(|at| {
             !members[*at].optional && self.choices.chance(40) && may_be_key(*at)
