@@ -17,7 +17,7 @@ const CONFIG: &std::ffi::CStr = c"<CycloneDDS><Domain>
     <AllowMulticast>false</AllowMulticast></General>
     <Discovery><ParticipantIndex>none</ParticipantIndex></Discovery></Domain></CycloneDDS>";
 
-/// What is written.
+/// What a payload holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     Sample,
@@ -158,7 +158,7 @@ impl<'d> Native<'d> {
     }
 
     /// A payload as it comes from the network; `None` where Cyclone would drop it.
-    pub fn receive(&self, payload: &[u8]) -> Option<Serdata> {
+    pub fn receive(&self, content: Content, payload: &[u8]) -> Option<Serdata> {
         let part = dds::ddsrt_iovec_t {
             iov_base: payload.as_ptr().cast_mut().cast(),
             iov_len: payload.len(),
@@ -167,7 +167,7 @@ impl<'d> Native<'d> {
         // SAFETY: the operations of a live sertype, which only read the payload and copy it.
         let serdata = unsafe {
             let from_ser = (*(*sertype).serdata_ops).from_ser_iov.unwrap();
-            from_ser(sertype, Content::Sample.kind(), 1, &raw const part, payload.len())
+            from_ser(sertype, content.kind(), 1, &raw const part, payload.len())
         };
         // 1 is `DDSI_SERDATA_FROM_SER_DISCARD` (ddsi_serdata.h).
         (serdata.addr() > 1).then(|| Serdata(serdata))

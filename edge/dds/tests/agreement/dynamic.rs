@@ -92,7 +92,9 @@ impl<'d, 'c, 'b> Maker<'d, 'c, 'b> {
     pub fn structure(&mut self, it: &StructTy) -> Made<Dynamic<'d>> {
         let (inherited, own) = it.members.split_at(it.inherited);
         let keys = |from: usize, members: &[MemberTy]| -> Vec<bool> {
-            (from..from + members.len()).map(|at| it.keys.contains(&at)).collect()
+            (from..from + members.len())
+                .map(|at| it.keys.contains(&at))
+                .collect()
         };
         let mut base = dds::dds_dynamic_type_spec_t::default();
         if !inherited.is_empty() {
@@ -195,7 +197,8 @@ impl<'d, 'c, 'b> Maker<'d, 'c, 'b> {
             kind: dds::dds_dynamic_type_kind_DDS_DYNAMIC_ENUMERATION,
             ..named(&c(&it.name))
         })?;
-        let explicit = dds::dds_dynamic_type_enum_value_kind_DDS_DYNAMIC_ENUM_LITERAL_VALUE_EXPLICIT;
+        let explicit =
+            dds::dds_dynamic_type_enum_value_kind_DDS_DYNAMIC_ENUM_LITERAL_VALUE_EXPLICIT;
         // SAFETY: a type under construction; names are copied.
         unsafe {
             let code = dds::dds_dynamic_type_set_bit_bound(&raw mut made.it, it.bit_bound.into());

@@ -43,11 +43,9 @@ pub fn mixed(
     let slots = ty.members.iter().zip(one).zip(other);
     slots
         .map(|((member, one), other)| match (&member.ty, one, other) {
-            (
-                Ty::Struct(inner),
-                Slot::Here(Val::Members(one)),
-                Slot::Here(Val::Members(other)),
-            ) => Slot::Here(Val::Members(mixed(inner, [one, other], mostly, choices))),
+            (Ty::Struct(inner), Slot::Here(Val::Members(one)), Slot::Here(Val::Members(other))) => {
+                Slot::Here(Val::Members(mixed(inner, [one, other], mostly, choices)))
+            }
             _ if choices.chance(mostly) => one.clone(),
             _ => other.clone(),
         })
@@ -105,7 +103,9 @@ fn zero(ty: &Ty) -> Option<Val> {
         Ty::Seq(_) => Val::Many(Vec::new()),
         Ty::Map(..) => Val::Pairs(Vec::new()),
         // Of the four bytes of each in memory the library sets as many as there are on the wire.
-        Ty::Arr(element, ..) if matches!(&**element, Ty::Enum(it) if it.bytes() < 4) => return None,
+        Ty::Arr(element, ..) if matches!(&**element, Ty::Enum(it) if it.bytes() < 4) => {
+            return None;
+        }
         Ty::Arr(element, dimensions, _) => {
             let count = dimensions.iter().product::<u32>();
             Val::Many(vec![zero(element)?; count as usize])

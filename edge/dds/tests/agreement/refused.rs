@@ -6,7 +6,7 @@ use cyclonedds_sys as dds;
 use efd_shared_types::model::{Extensibility, Primitive};
 
 use crate::choices::Choices;
-use crate::cyclone::{Domain, Native};
+use crate::cyclone::{Content, Domain, Native};
 use crate::dynamic::{Maker, Refused};
 use crate::types::{BitsTy, EnumTy, MemberTy, StructTy, Ty, UnionTy};
 
@@ -80,9 +80,15 @@ fn types_that_cyclone_does_not_make() {
     let inside = of("I", vec![optional(Ty::Str)], vec![]);
     for (ty, expected) in [
         (Ty::Wide, ("topic descriptor", unsupported)),
-        (Ty::Prim(Primitive::Char16), ("topic descriptor", unsupported)),
+        (
+            Ty::Prim(Primitive::Char16),
+            ("topic descriptor", unsupported),
+        ),
         (Ty::Prim(Primitive::F128), ("topic descriptor", unsupported)),
-        (Ty::Seq(Rc::new(Ty::Wide)), ("topic descriptor", unsupported)),
+        (
+            Ty::Seq(Rc::new(Ty::Wide)),
+            ("topic descriptor", unsupported),
+        ),
         (Ty::Struct(Rc::new(inside)), ("type", bad)),
     ] {
         assert!(is_plain(ty.clone()), "{ty:?}");
@@ -96,7 +102,7 @@ fn payloads_that_cyclone_does_not_take() {
     let takes = |ty: Ty, payload: &[u8]| {
         let ty = of("S", vec![member(0, ty)], vec![]);
         let native = make(&domain, &ty).unwrap();
-        native.receive(payload).is_some()
+        native.receive(Content::Sample, payload).is_some()
     };
     assert!(takes(Ty::Str, &[0, 1, 0, 0, 1, 0, 0, 0, 0]));
     assert!(!takes(Ty::Str, &[0, 1, 0, 0, 0, 0, 0, 0]));

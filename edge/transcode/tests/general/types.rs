@@ -272,10 +272,7 @@ impl Gen<'_, '_> {
         let count = least + self.choices.below(if depth == 0 { 8 } else { 4 });
         let ids = self.ids(count);
         // Numbers of one kind are taken together.
-        let uniform = self
-            .choices
-            .chance(40)
-            .then(|| self.primitive());
+        let uniform = self.choices.chance(40).then(|| self.primitive());
         let members = ids.into_iter().enumerate().map(|(at, id)| {
             let ty = uniform.map_or_else(|| self.ty(depth), Ty::Prim);
             MemberTy {
@@ -301,9 +298,8 @@ impl Gen<'_, '_> {
                 at >= inherited && ty.is_plain_key() && !ty.holds_struct()
             }
         };
-        let keys = (0..count).filter(|at| {
-            !members[*at].optional && self.choices.chance(40) && may_be_key(*at)
-        });
+        let keys = (0..count)
+            .filter(|at| !members[*at].optional && self.choices.chance(40) && may_be_key(*at));
         let it = StructTy {
             keys: keys.collect(),
             name,
