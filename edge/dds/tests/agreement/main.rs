@@ -18,6 +18,7 @@
 
 mod announced;
 mod cyclone;
+mod damaged;
 mod dynamic;
 mod fit;
 mod mend;
@@ -65,6 +66,8 @@ const TYPES: u64 = 4000;
 const CASES_MIN: usize = 10_000;
 /// Of each type, each in all encodings.
 const VALUES: usize = 4;
+/// Of each payload.
+const DAMAGED: usize = 3;
 
 #[test]
 fn cyclone_and_we_agree() {
@@ -90,9 +93,12 @@ fn cyclone_and_we_agree() {
         same_keys,
         other_keys,
         without_value,
+        taken_by_both,
+        ..
     } = totals;
     if is_usual {
         assert!(cases > CASES_MIN && without_value < cases / 20);
+        assert!(taken_by_both > cases / 10);
         assert!(xcdr1 > cases / 5 && same_keys > cases / 2 && other_keys > cases / 2);
     }
 }
@@ -106,6 +112,11 @@ struct Totals {
     other_keys: usize,
     /// Cases in which what is absent has no value in Cyclone.
     without_value: usize,
+    /// Payloads with some bytes changed.
+    taken_by_both: usize,
+    taken_by_us: usize,
+    taken_by_cyclone: usize,
+    taken_by_none: usize,
 }
 
 /// And whether they are the usual ones.
@@ -134,7 +145,7 @@ fn bytes(seed: u64, count: usize) -> Vec<u8> {
 }
 
 fn check_type(domain: &Domain, seed: u64, totals: &mut Totals) {
-    let random = bytes(seed, 8192);
+    let random = bytes(seed, 32 << 10);
     let (of_type, rest) = random.split_at(usize::from(random[0]) * 3);
     let (of_making, of_values) = rest.split_at(512);
     let (ty, types) = types::random_of(Makeup::Cyclone, &mut Choices::new(of_type));
@@ -145,7 +156,7 @@ fn check_type(domain: &Domain, seed: u64, totals: &mut Totals) {
     announced::check(native.announced(), &topic);
 
     let choices = &mut Choices::new(of_values);
-    let mut instances: Vec<(Serdata, Vec<u8>)> = Vec::new();
+    let mut instances: Vec<Instance> = Vec::new();
     let mut first: Option<Vec<Slot>> = None;
     for _ in 0..VALUES {
         let mut slots = fit::members(&ty, choices);
@@ -161,9 +172,15 @@ fn check_type(domain: &Domain, seed: u64, totals: &mut Totals) {
             };
             totals.cases += 1;
             totals.xcdr1 += usize::from(!encoding.xcdr2);
-            match case.check(&slots, choices) {
+            let (payload, instance) = case.check(&slots, choices);
+            match instance {
                 Some(instance) => instances.push(instance),
                 None => totals.without_value += 1,
+            }
+            if damaged::is_fit(&topic) {
+                for _ in 0..DAMAGED {
+                    damaged::check(&case, &payload, choices, totals);
+                }
             }
         }
         first.get_or_insert(slots);
@@ -197,6 +214,9 @@ fn encodings(ext: Extensibility, has_xcdr1: bool) -> impl Iterator<Item = Encodi
     all.into_iter()
 }
 
+/// With our key of it.
+type Instance = (Serdata, Vec<u8>);
+
 struct Case<'a> {
     ty: &'a StructTy,
     topic: &'a Topic,
@@ -205,25 +225,30 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// The instance, and our key of it; `None` where what is absent has no value in Cyclone.
-    fn check(&self, slots: &[Slot], choices: &mut Choices<'_>) -> Option<(Serdata, Vec<u8>)> {
+    /// The payload. The instance, and our key of it; `None` where what is absent has no value in Cyclone.
+    fn check(&self, slots: &[Slot], choices: &mut Choices<'_>) -> (Vec<u8>, Option<Instance>) {
+        let (payload, expected) = self.payload(slots, choices, false);
+        self.reads_as(&payload, &expected);
+        let expected = fit::filled(self.ty, &expected);
+        let instance = expected.map(|expected| self.both_ways(&payload, &expected, choices));
+        (payload, instance)
+    }
+
+    fn both_ways(&self, payload: &[u8], expected: &[Slot], choices: &mut Choices<'_>) -> Instance {
         let Self {
             ty,
             native,
             encoding,
             ..
         } = self;
-        let (payload, expected) = self.payload(slots, choices, false);
-        self.reads_as(&payload, &expected);
-        let expected = fit::filled(ty, &expected)?;
-        let serdata = native.receive(Content::Sample, &payload);
+        let serdata = native.receive(Content::Sample, payload);
         let serdata =
             serdata.unwrap_or_else(|| panic!("refused: {encoding:?}: {payload:02x?} of {ty:?}"));
-        let key = key::expected(ty, &expected).unwrap();
+        let key = key::expected(ty, expected).unwrap();
         for (content, written) in self.written(&native.sample(&serdata)) {
             let holds = match content {
                 Content::Sample => {
-                    self.reads_as(&written, &expected);
+                    self.reads_as(&written, expected);
                     KeyOf::Sample
                 }
                 Content::Key => KeyOf::Key,
@@ -236,11 +261,11 @@ impl Case<'_> {
         if native.is_keyed() {
             // Which instance it has is another matter: the library compares the bytes of a key as it came,
             // padding and the order of members included.
-            let (payload, _) = self.payload(&expected, choices, true);
+            let (payload, _) = self.payload(expected, choices, true);
             let taken = native.receive(Content::Key, &payload);
             assert!(taken.is_some(), "refused: key {payload:02x?} of {ty:?}");
         }
-        Some((serdata, key))
+        (serdata, key)
     }
 
     fn payload(
