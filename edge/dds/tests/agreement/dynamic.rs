@@ -1,7 +1,9 @@
 //! A random type, built by Cyclone's API for dynamic types.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr;
 
 use cyclonedds_sys as dds;
@@ -75,6 +77,8 @@ pub struct Maker<'d, 'c, 'b> {
     names: usize,
     /// Types made so far that have a name, and so a TypeObject.
     named: usize,
+    /// Those that may be used again.
+    done: BTreeMap<String, ManuallyDrop<Dynamic<'d>>>,
 }
 
 type Made<T> = Result<T, Refused>;
@@ -86,6 +90,7 @@ impl<'d, 'c, 'b> Maker<'d, 'c, 'b> {
             choices,
             names: 0,
             named: 0,
+            done: BTreeMap::new(),
         }
     }
 
@@ -312,12 +317,39 @@ impl<'d, 'c, 'b> Maker<'d, 'c, 'b> {
                     ..named(&name)
                 })?
             }
-            Ty::Struct(it) => self.structure(it)?,
-            Ty::Union(it) => self.union(it)?,
-            Ty::Enum(it) => self.enumeration(it)?,
-            Ty::Bits(it) => self.bitmask(it)?,
+            Ty::Struct(it) => self.once(&it.name, |maker| maker.structure(it))?,
+            Ty::Union(it) => self.once(&it.name, |maker| maker.union(it))?,
+            Ty::Enum(it) => self.once(&it.name, |maker| maker.enumeration(it))?,
+            Ty::Bits(it) => self.once(&it.name, |maker| maker.bitmask(it))?,
         };
         Ok(made.into_spec())
+    }
+
+    /// Another reference, if it is made already.
+    fn once(
+        &mut self,
+        name: &str,
+        make: impl FnOnce(&mut Self) -> Made<Dynamic<'d>>,
+    ) -> Made<Dynamic<'d>> {
+        if !self.done.contains_key(name) {
+            let mut made = make(self)?;
+            // Until then it is replaced by one of the domain that is equal, but not in other references.
+            let type_info = made.register()?;
+            // SAFETY: of the call before, freed once.
+            unsafe { dds::dds_free_typeinfo(type_info) };
+            // Left to the domain, like the whole type.
+            self.done.insert(name.to_owned(), ManuallyDrop::new(made));
+        }
+        // For what it is a part of, it is one that has a TypeObject, made here or not.
+        self.named += 1;
+        let made = self.done.get_mut(name).unwrap();
+        // SAFETY: a type that is done.
+        let it = unsafe { dds::dds_dynamic_type_ref(&raw mut made.it) };
+        Refused::check("reference", it.ret)?;
+        Ok(Dynamic {
+            it,
+            domain: PhantomData,
+        })
     }
 
     fn create(&mut self, descriptor: dds::dds_dynamic_type_descriptor_t) -> Made<Dynamic<'d>> {

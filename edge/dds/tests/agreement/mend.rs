@@ -5,6 +5,8 @@
 //!
 //! Instructions are described in `dds_opcodes.h`.
 
+use std::collections::BTreeSet;
+
 use cyclonedds_sys as dds;
 use efd_shared_types::model::Extensibility;
 
@@ -21,6 +23,7 @@ pub fn member_ids(ops: &mut [u32], ty: &StructTy) {
     let mut places = Places {
         ops,
         found: Vec::new(),
+        seen: BTreeSet::new(),
     };
     places.structure(ty, 0);
     let found = places.found;
@@ -40,6 +43,8 @@ struct Places<'o> {
     ops: &'o [u32],
     /// Of instructions, with the ids of members.
     found: Vec<(usize, u32)>,
+    /// Structs and unions that have been gone through.
+    seen: BTreeSet<usize>,
 }
 
 impl Places<'_> {
@@ -114,8 +119,18 @@ impl Places<'_> {
     /// Of what has instructions of its own, the word at `word` points to them.
     fn inside(&mut self, ty: &Ty, from: usize, word: usize) {
         match ty {
-            Ty::Struct(it) => self.structure(it, self.target(from, word)),
-            Ty::Union(it) => self.union(it, self.target(from, word)),
+            Ty::Struct(it) => {
+                let at = self.target(from, word);
+                if self.seen.insert(at) {
+                    self.structure(it, at);
+                }
+            }
+            Ty::Union(it) => {
+                let at = self.target(from, word);
+                if self.seen.insert(at) {
+                    self.union(it, at);
+                }
+            }
             Ty::Seq(_) | Ty::Arr(..) => self.value(ty, self.target(from, word)),
             _ => {}
         }

@@ -11,6 +11,8 @@ use efd_shared_types::{Type, TypeName, Types};
 use super::choices::Choices;
 
 pub const DEPTH: usize = 4;
+/// Above this only leaves.
+const NODES: usize = 60;
 
 #[derive(Clone, Debug)]
 pub enum Ty {
@@ -165,6 +167,8 @@ pub struct Gen<'c, 'b> {
     makeup: Makeup,
     names: usize,
     nodes: usize,
+    /// With a name, and of how many nodes.
+    made: Vec<(Ty, usize)>,
     definitions: Vec<Definition>,
 }
 
@@ -179,6 +183,7 @@ pub fn random_of(makeup: Makeup, choices: &mut Choices<'_>) -> (Rc<StructTy>, Ty
         makeup,
         names: 0,
         nodes: 0,
+        made: Vec::new(),
         definitions: Vec::new(),
     };
     let root = it.structure(0);
@@ -206,8 +211,32 @@ impl Gen<'_, '_> {
     }
 
     fn ty(&mut self, depth: usize) -> Ty {
+        if let Some(again) = self.again() {
+            return again;
+        }
+        let before = self.nodes;
+        let ty = self.fresh(depth);
+        if let Ty::Struct(_) | Ty::Union(_) | Ty::Enum(_) | Ty::Bits(_) = &ty {
+            self.made.push((ty.clone(), self.nodes - before));
+        }
+        ty
+    }
+
+    /// A type that is there already.
+    fn again(&mut self) -> Option<Ty> {
+        let may_be = self.makeup == Makeup::Cyclone && !self.made.is_empty();
+        if !may_be || !self.choices.chance(20) {
+            return None;
+        }
+        let (ty, nodes) = self.made[self.choices.below(self.made.len())].clone();
+        let fits = self.nodes + nodes <= NODES;
+        self.nodes += if fits { nodes } else { 0 };
+        fits.then_some(ty)
+    }
+
+    fn fresh(&mut self, depth: usize) -> Ty {
         self.nodes += 1;
-        let kinds = if depth >= DEPTH || self.nodes > 60 {
+        let kinds = if depth >= DEPTH || self.nodes > NODES {
             5
         } else {
             11
