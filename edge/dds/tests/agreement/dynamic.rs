@@ -127,7 +127,9 @@ impl<'d, 'c, 'b> Maker<'d, 'c, 'b> {
         set_extensibility(&mut made, ext)?;
         for (member, is_key) in members.iter().zip(keys) {
             self.add(&mut made, member, &mut [], false)?;
-            let (external, must_understand) = (self.choices.chance(30), self.choices.chance(30));
+            // Of an external struct that is read from a key, the library frees members that it never set.
+            let external = self.choices.chance(30) && !has_keys(&member.ty);
+            let must_understand = self.choices.chance(30);
             let it = &raw mut made.it;
             // SAFETY: a struct under construction, and a member that it has.
             unsafe {
@@ -373,6 +375,15 @@ impl<'d, 'c, 'b> Maker<'d, 'c, 'b> {
     fn name(&mut self, kind: &str) -> CString {
         self.names += 1;
         c(&format!("made::{kind}{}", self.names))
+    }
+}
+
+fn has_keys(ty: &Ty) -> bool {
+    match ty {
+        Ty::Struct(it) => !it.keys.is_empty() || it.members.iter().any(|it| has_keys(&it.ty)),
+        Ty::Union(it) => it.cases.iter().any(|it| has_keys(&it.1.ty)),
+        Ty::Seq(element) | Ty::Arr(element, ..) => has_keys(element),
+        _ => false,
     }
 }
 
