@@ -153,12 +153,14 @@ impl Ty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Makeup {
     Anything,
-    /// What the dynamic types of Cyclone DDS 11.0.1 can be: no maps, no mutable unions, no literals
-    /// below zero. Nor `wchar`, for which it has two bytes in a sample and then writes the four of a
-    /// `wchar_t`, nor structs without members, behind which it puts all members at the same place.
-    /// Keys are of kinds that it supports, without optional members in them; they are all in the base
-    /// of a derived struct, or all in the struct itself and no structs then (what is key in those it
-    /// forgets); and nothing derived is within a key.
+    /// What the dynamic types of Cyclone DDS 11.0.1 can be. It refuses maps, mutable unions, literals
+    /// below zero, and keys with wide text, `long double` or optional members in them; a union it takes
+    /// as a key, and ignores it. Of what it does not refuse are left out:
+    /// - `wchar`: two bytes in a sample, of which its serializer uses four;
+    /// - discriminators of eight bytes: freeing such a union ends the process;
+    /// - structs without members: what stands behind one has the place of the first member;
+    /// - in a derived struct that has keys of its own: structs as keys, whose members it forgets, and
+    ///   keys beside those of the base; and derived structs within keys.
     Cyclone,
 }
 
