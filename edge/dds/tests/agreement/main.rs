@@ -64,6 +64,7 @@ use writer::Encoding;
 const TYPES: u64 = 4000;
 /// Cases in such a run, at least; some 45,000 are usual.
 const CASES_MIN: usize = 10_000;
+const TYPES_OF_DOMAIN: usize = 1000;
 /// Of each type, each in all encodings.
 const VALUES: usize = 4;
 /// Of each payload.
@@ -71,19 +72,14 @@ const DAMAGED: usize = 3;
 
 #[test]
 fn cyclone_and_we_agree() {
-    let domain = Domain::open(1);
-    let is_traced = std::env::var_os("SIM_TRACE").is_some();
     let (seeds, is_usual) = seeds();
     let mut totals = Totals::default();
-    for seed in seeds {
-        if is_traced {
-            println!("SIM_SEED={seed:#x}");
+    // A domain keeps its types.
+    for seeds in seeds.chunks(TYPES_OF_DOMAIN) {
+        let domain = Domain::open(1);
+        for &seed in seeds {
+            check_seed(&domain, seed, &mut totals);
         }
-        let run = catch_unwind(AssertUnwindSafe(|| check_type(&domain, seed, &mut totals)));
-        run.unwrap_or_else(|panic| {
-            println!("SIM_SEED={seed:#x} replays it");
-            resume_unwind(panic)
-        });
     }
     println!("{totals:?}");
     // Nothing of it is there by accident only.
@@ -101,6 +97,17 @@ fn cyclone_and_we_agree() {
         assert!(taken_by_both > cases / 10);
         assert!(xcdr1 > cases / 5 && same_keys > cases / 2 && other_keys > cases / 2);
     }
+}
+
+fn check_seed(domain: &Domain, seed: u64, totals: &mut Totals) {
+    if std::env::var_os("SIM_TRACE").is_some() {
+        println!("SIM_SEED={seed:#x}");
+    }
+    let run = catch_unwind(AssertUnwindSafe(|| check_type(domain, seed, totals)));
+    run.unwrap_or_else(|panic| {
+        println!("SIM_SEED={seed:#x} replays it");
+        resume_unwind(panic)
+    });
 }
 
 #[derive(Debug, Default)]
