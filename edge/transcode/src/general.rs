@@ -17,7 +17,7 @@
 //! # The wire
 //!
 //! By OMG DDS-XTypes 1.3 § 7.4. Where it leaves room, or writers do otherwise, what Cyclone DDS does
-//! decides:
+//! decides (`edge/dds/tests/agreement` compares):
 //!
 //! | question | answer |
 //! |---|---|

@@ -11,6 +11,8 @@ use efd_shared_types::{Type, TypeName, Types};
 use super::choices::Choices;
 
 pub const DEPTH: usize = 4;
+/// Above this only leaves.
+const NODES: usize = 60;
 
 #[derive(Clone, Debug)]
 pub enum Ty {
@@ -100,6 +102,29 @@ impl Ty {
         matches!(self, Self::Prim(Primitive::Octet | Primitive::U8))
     }
 
+    /// Whether Cyclone DDS takes it as a key.
+    pub fn is_plain_key(&self) -> bool {
+        match self {
+            Self::Prim(primitive) => !matches!(primitive, Primitive::F128 | Primitive::Char16),
+            Self::Str | Self::Enum(_) | Self::Bits(_) => true,
+            Self::Seq(element) | Self::Arr(element, ..) => element.is_plain_key(),
+            Self::Struct(it) if !it.keys.is_empty() => it.inherited == 0,
+            Self::Struct(it) => {
+                let mut members = it.members.iter();
+                it.inherited == 0 && members.all(|it| !it.optional && it.ty.is_plain_key())
+            }
+            Self::Wide | Self::Map(..) | Self::Union(_) => false,
+        }
+    }
+
+    fn holds_struct(&self) -> bool {
+        match self {
+            Self::Struct(_) => true,
+            Self::Seq(element) | Self::Arr(element, ..) => element.holds_struct(),
+            _ => false,
+        }
+    }
+
     /// Whether it is a struct without members, in all.
     pub fn is_nothing(&self) -> bool {
         match self {
@@ -124,24 +149,51 @@ impl Ty {
     }
 }
 
+/// What types are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Makeup {
+    Anything,
+    /// What the dynamic types of Cyclone DDS 11.0.1 can be. It refuses maps, mutable unions, literals
+    /// below zero, and keys with wide text, `long double` or optional members in them; a union it takes
+    /// as a key, and ignores it. Of what it does not refuse are left out:
+    /// - `wchar`: two bytes in a sample, of which its serializer uses four;
+    /// - discriminators of eight bytes: freeing such a union ends the process;
+    /// - structs without members: what stands behind one has the place of the first member;
+    /// - in a derived struct that has keys of its own: structs as keys, whose members it forgets, and
+    ///   keys beside those of the base; and derived structs within keys.
+    Cyclone,
+}
+
 pub struct Gen<'c, 'b> {
     pub choices: &'c mut Choices<'b>,
+    makeup: Makeup,
     names: usize,
     nodes: usize,
+    /// With a name, and of how many nodes.
+    made: Vec<(Ty, usize)>,
     definitions: Vec<Definition>,
 }
 
 /// A struct of anything, and the definitions it needs.
 pub fn random(choices: &mut Choices<'_>) -> (Rc<StructTy>, Types) {
+    random_of(Makeup::Anything, choices)
+}
+
+pub fn random_of(makeup: Makeup, choices: &mut Choices<'_>) -> (Rc<StructTy>, Types) {
     let mut it = Gen {
         choices,
+        makeup,
         names: 0,
         nodes: 0,
+        made: Vec::new(),
         definitions: Vec::new(),
     };
     let root = it.structure(0);
     (root, it.definitions.into_iter().collect())
 }
+
+/// Positions, in every bitmask.
+pub const FLAGS: [u8; 3] = [0, 3, 7];
 
 const EXTENSIBILITIES: [Extensibility; 3] = [
     Extensibility::Final,
@@ -161,14 +213,38 @@ impl Gen<'_, '_> {
     }
 
     fn ty(&mut self, depth: usize) -> Ty {
+        if let Some(again) = self.again() {
+            return again;
+        }
+        let before = self.nodes;
+        let ty = self.fresh(depth);
+        if let Ty::Struct(_) | Ty::Union(_) | Ty::Enum(_) | Ty::Bits(_) = &ty {
+            self.made.push((ty.clone(), self.nodes - before));
+        }
+        ty
+    }
+
+    /// A type that is there already.
+    fn again(&mut self) -> Option<Ty> {
+        let may_be = self.makeup == Makeup::Cyclone && !self.made.is_empty();
+        if !may_be || !self.choices.chance(20) {
+            return None;
+        }
+        let (ty, nodes) = self.made[self.choices.below(self.made.len())].clone();
+        let fits = self.nodes + nodes <= NODES;
+        self.nodes += if fits { nodes } else { 0 };
+        fits.then_some(ty)
+    }
+
+    fn fresh(&mut self, depth: usize) -> Ty {
         self.nodes += 1;
-        let kinds = if depth >= DEPTH || self.nodes > 60 {
+        let kinds = if depth >= DEPTH || self.nodes > NODES {
             5
         } else {
             11
         };
         match self.choices.below(kinds) {
-            0 | 1 => Ty::Prim(Primitive::ALL[self.choices.below(15)]),
+            0 | 1 => Ty::Prim(self.primitive()),
             2 => Ty::Str,
             3 => self.enumeration(),
             4 => match self.choices.below(2) {
@@ -177,12 +253,19 @@ impl Gen<'_, '_> {
             },
             5 => Ty::Seq(Rc::new(self.ty(depth + 1))),
             6 => self.array(depth),
-            7 => {
+            7 if self.makeup == Makeup::Anything => {
                 let key = self.key();
                 Ty::Map(Rc::new(key), Rc::new(self.ty(depth + 1)))
             }
             8 => Ty::Union(self.union(depth + 1)),
             _ => Ty::Struct(self.structure(depth + 1)),
+        }
+    }
+
+    fn primitive(&mut self) -> Primitive {
+        match Primitive::ALL[self.choices.below(15)] {
+            Primitive::Char16 if self.makeup == Makeup::Cyclone => Primitive::U16,
+            primitive => primitive,
         }
     }
 
@@ -215,14 +298,12 @@ impl Gen<'_, '_> {
     fn structure(&mut self, depth: usize) -> Rc<StructTy> {
         let name = self.name();
         let ext = EXTENSIBILITIES[self.choices.below(3)];
-        let least = usize::from(!self.choices.chance(6));
+        let is_empty = self.choices.chance(6) && self.makeup == Makeup::Anything;
+        let least = usize::from(!is_empty);
         let count = least + self.choices.below(if depth == 0 { 8 } else { 4 });
         let ids = self.ids(count);
         // Numbers of one kind are taken together.
-        let uniform = self
-            .choices
-            .chance(40)
-            .then(|| Primitive::ALL[self.choices.below(15)]);
+        let uniform = self.choices.chance(40).then(|| self.primitive());
         let members = ids.into_iter().enumerate().map(|(at, id)| {
             let ty = uniform.map_or_else(|| self.ty(depth), Ty::Prim);
             MemberTy {
@@ -238,7 +319,18 @@ impl Gen<'_, '_> {
         } else {
             0
         };
-        let keys = (0..count).filter(|at| !members[*at].optional && self.choices.chance(40));
+        let keys_of_base = self.makeup == Makeup::Cyclone && self.choices.chance(128);
+        let may_be_key = |at: usize| match self.makeup {
+            Makeup::Anything => true,
+            Makeup::Cyclone if inherited == 0 => members[at].ty.is_plain_key(),
+            Makeup::Cyclone if keys_of_base => at < inherited && members[at].ty.is_plain_key(),
+            Makeup::Cyclone => {
+                let ty = &members[at].ty;
+                at >= inherited && ty.is_plain_key() && !ty.holds_struct()
+            }
+        };
+        let keys = (0..count)
+            .filter(|at| !members[*at].optional && self.choices.chance(40) && may_be_key(*at));
         let it = StructTy {
             keys: keys.collect(),
             name,
@@ -252,12 +344,17 @@ impl Gen<'_, '_> {
 
     fn union(&mut self, depth: usize) -> Rc<UnionTy> {
         let name = self.name();
-        let ext = EXTENSIBILITIES[self.choices.below(3)];
+        let kinds = match self.makeup {
+            Makeup::Anything => 3,
+            Makeup::Cyclone => 2,
+        };
+        let ext = EXTENSIBILITIES[self.choices.below(kinds)];
         let disc = match self.choices.below(7) {
             0 => Ty::Prim(Primitive::I32),
             1 => Ty::Prim(Primitive::Boolean),
             2 => Ty::Prim(Primitive::Char8),
             3 => Ty::Prim(Primitive::I16),
+            4 if self.makeup == Makeup::Cyclone => Ty::Prim(Primitive::U16),
             4 => Ty::Prim(Primitive::U64),
             5 => Ty::Prim(Primitive::Octet),
             _ => self.enumeration(),
@@ -303,6 +400,7 @@ impl Gen<'_, '_> {
         let values: Vec<i32> = match self.choices.below(3) {
             0 => vec![0, 1, 2],
             1 => vec![5, 0, 100],
+            _ if self.makeup == Makeup::Cyclone => vec![7, 1],
             _ => vec![-1, 7],
         };
         let default = self.choices.chance(80).then_some(values.len() - 1);
@@ -332,10 +430,12 @@ impl Gen<'_, '_> {
         self.definitions.push(Definition::Bitmask(Bitmask {
             name: TypeName::new(&name),
             bit_bound,
-            flags: vec![Flag {
-                name: "F".to_owned(),
-                position: 3,
-            }],
+            flags: FLAGS
+                .map(|position| Flag {
+                    name: format!("F{position}"),
+                    position,
+                })
+                .into(),
         }));
         Rc::new(BitsTy { name, bit_bound })
     }

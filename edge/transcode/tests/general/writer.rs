@@ -4,7 +4,7 @@
 use efd_shared_types::model::{Extensibility, Primitive};
 
 use super::choices::Choices;
-use super::types::{MemberTy, StructTy, Ty, UnionTy};
+use super::types::{Makeup, MemberTy, StructTy, Ty, UnionTy};
 use super::value::{Slot, Val, flat};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ impl Encoding {
 }
 
 pub struct Writer<'c, 'b> {
+    /// Cyclone DDS refuses some of what the standard leaves open.
+    makeup: Makeup,
     encoding: Encoding,
     out: Vec<u8>,
     /// From where alignment counts.
@@ -66,8 +68,20 @@ pub fn write(
     choices: &mut Choices<'_>,
     key_only: bool,
 ) -> (Vec<u8>, Vec<Slot>) {
+    write_of(Makeup::Anything, encoding, ty, slots, choices, key_only)
+}
+
+pub fn write_of(
+    makeup: Makeup,
+    encoding: Encoding,
+    ty: &StructTy,
+    slots: &[Slot],
+    choices: &mut Choices<'_>,
+    key_only: bool,
+) -> (Vec<u8>, Vec<Slot>) {
     let evolves = !key_only && choices.chance(80);
     let mut writer = Writer {
+        makeup,
         encoding,
         out: Vec::new(),
         origin: 0,
@@ -150,7 +164,7 @@ impl Writer<'_, '_> {
         match (ty, val) {
             (Ty::Prim(primitive), val) => self.primitive(*primitive, val),
             (Ty::Str, Val::Str(text)) => {
-                if text.is_empty() && self.choices.chance(60) {
+                if text.is_empty() && self.choices.chance(60) && self.makeup == Makeup::Anything {
                     self.u32(0);
                 } else {
                     self.u32(text.len() as u32 + 1);
@@ -268,7 +282,12 @@ impl Writer<'_, '_> {
                 let may_evolve = it.evolves && it.encoding.xcdr2 && it.choices.chance(100);
                 let longer = it.choices.below(9);
                 if may_evolve && longer == 0 {
-                    order.truncate(it.choices.below(order.len() + 1));
+                    // Cyclone DDS reads the members of a base all or none.
+                    let least = match it.makeup {
+                        Makeup::Anything => 0,
+                        Makeup::Cyclone => ty.inherited,
+                    };
+                    order.truncate(it.choices.below(order.len() + 1).max(least));
                 }
                 for (at, slot) in found.iter_mut().enumerate() {
                     let is_there = order.contains(&at);
@@ -444,7 +463,7 @@ impl Writer<'_, '_> {
         let label = |writer: &mut Self| {
             let bytes = match &it.disc {
                 Ty::Prim(Primitive::Boolean | Primitive::Char8 | Primitive::Octet) => 1,
-                Ty::Prim(Primitive::I16) => 2,
+                Ty::Prim(Primitive::I16 | Primitive::U16) => 2,
                 Ty::Prim(Primitive::I32) => 4,
                 Ty::Enum(it) => it.bytes(),
                 _ => 8,
