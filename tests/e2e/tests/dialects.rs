@@ -43,8 +43,11 @@ enum Publisher {
 }
 
 /// None of them with code of ours.
-const ALL: [Publisher; 4] = [
+const ALL: [Publisher; 7] = [
     Publisher::Python(&[]),
+    Publisher::Python(&["--twins"]),
+    Publisher::Python(&["--change", "1"]),
+    Publisher::Python(&["--change", "2", "--first", "1000"]),
     Publisher::Cyclone,
     Publisher::FastDds,
     Publisher::RustDds,
@@ -254,7 +257,7 @@ fn ddsperf_is_counted() {
     setup.finish();
 }
 
-/// Of all vendors through a real broker and a real registry.
+/// Of all vendors through a real broker and a real registry; some topics have two types.
 #[test]
 fn values_of_all_vendors_arrive_in_the_public_topics() {
     let _turn = exclusive();
@@ -270,7 +273,7 @@ fn values_of_all_vendors_arrive_in_the_public_topics() {
     }
     setup.rig.drain(SETTLE).unwrap();
     let result = check(&setup, &["kafka", &feed.brokers, &feed.registry, site]);
-    assert_eq!(result["topics"], 19 + 10 + 4 + 7, "{result}");
+    assert_eq!(result["topics"], 19 + 2 + 10 + 4 + 7, "{result}");
     setup.rig.stop().unwrap();
     check_lake(&setup);
     setup.finish();

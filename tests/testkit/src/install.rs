@@ -10,6 +10,7 @@ mod cache;
 mod debian;
 mod influx;
 mod maven;
+mod unpacked;
 mod vendors;
 mod venv;
 

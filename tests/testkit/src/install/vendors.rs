@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::cache::Pinned;
 use super::debian;
+use super::unpacked::unpacked;
 use super::{Group, InstallError, Installer, at};
 
 /// With which tools, libraries and options.
@@ -84,11 +85,20 @@ impl Workshop<'_> {
                 .arg(self.sources.join(file).with_extension("idl"));
             self.run("idlc", idlc)?;
         }
+        // Installed, it would bring iceoryx, of which a Cyclone DDS that is built here would take note, and fail.
+        let headers = unpacked(self.installer, "cyclonedds-dev")?.join("usr/include");
         let mut cc = self.command("cc");
         cc.args(["-std=gnu11", "-O1", "-o", PROGRAM, "-I.", "-I"])
-            .arg(self.sources)
-            .arg(self.sources.join("cyclone.c"));
-        cc.args(files.map(|file| format!("{file}.c"))).arg("-lddsc");
+            .arg(self.sources);
+        let entries = fs::read_dir(&headers).map_err(at("list", &headers))?;
+        let of_machine = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let of_machine = of_machine.filter(|path| path.to_string_lossy().ends_with("-linux-gnu"));
+        for folder in of_machine.chain([headers.clone()]) {
+            cc.arg("-I").arg(folder);
+        }
+        cc.arg(self.sources.join("cyclone.c"))
+            .args(files.map(|file| format!("{file}.c")))
+            .arg("-l:libddsc.so.0debian");
         self.run("the publisher on Cyclone DDS", cc)
     }
 
