@@ -6,7 +6,8 @@ use std::sync::Arc;
 use efd_edge_transcode::{
     GeneralPlan, GeneralStamps, KeyOf, LeapSeconds, Plan, Stamps, Undecodable,
 };
-use efd_shared_model::{LaneKind, Schema, TopicKind};
+use efd_shared_model::schema::{SCHEMA_BYTES_MAX, TOPIC_CHARS_MAX};
+use efd_shared_model::{LaneKind, Schema, TopicKind, UtcNanos};
 use efd_shared_types::avro::AvroSchema;
 use efd_shared_types::registry::{Mapped, Registered};
 use efd_shared_types::sal::SalKind;
@@ -15,6 +16,9 @@ use efd_shared_types::{
     Definition, GeneralTopic, Mapping, NoGeneralMapping, NoMapping, SalTopic, Struct, TypeName,
     Types, Versions,
 };
+
+/// Plans that are kept; above it, those of writers that are gone are forgotten.
+pub const PLANS_MAX: usize = 16_384;
 
 /// Everything that follows from a type and the topic that carries it, made once and shared by writers.
 #[derive(Debug)]
@@ -64,8 +68,8 @@ pub struct Offered<'a> {
 pub enum KnownType {
     /// An IDL file.
     Registered(Arc<Registered>),
-    /// What writers announce, with the words of the IDL file where there is one: a TypeObject has no units, no
-    /// descriptions and no versions.
+    /// What writers announce; for a SAL type with the words of the IDL file where there is one: a TypeObject has no units,
+    /// no descriptions and no versions.
     Announced(Arc<Announced>, Option<Arc<Registered>>),
 }
 
@@ -76,10 +80,40 @@ pub enum NoPlan {
     Placeholder(String),
     #[error(transparent)]
     General(#[from] NoGeneralMapping),
+    #[error("its {what} has {bytes} bytes, at most {limit} are taken")]
+    TooLarge {
+        what: &'static str,
+        bytes: usize,
+        limit: usize,
+    },
 }
 
 impl KnownType {
+    /// Of an IDL file, and SAL's.
+    pub fn is_sal(&self) -> bool {
+        match self {
+            Self::Registered(registered) => registered.sal().is_some(),
+            Self::Announced(..) => false,
+        }
+    }
+
     pub fn plan(&self, offered: Offered<'_>) -> Result<TopicPlan, NoPlan> {
+        let plan = self.unchecked_plan(offered)?;
+        // What the buffer refuses would take its neighbours with it.
+        for (what, bytes, limit) in [
+            ("record's name", plan.topic.len(), TOPIC_CHARS_MAX),
+            ("topic's name", plan.dds_topic.len(), TOPIC_CHARS_MAX),
+            ("type's name", plan.dds_type.len(), TOPIC_CHARS_MAX),
+            ("schema", plan.schema.text().len(), SCHEMA_BYTES_MAX),
+        ] {
+            if limit < bytes {
+                return Err(NoPlan::TooLarge { what, bytes, limit });
+            }
+        }
+        Ok(plan)
+    }
+
+    fn unchecked_plan(&self, offered: Offered<'_>) -> Result<TopicPlan, NoPlan> {
         match self {
             Self::Registered(registered) => match &registered.mapping {
                 Ok(Mapped::Sal { topic, schema }) => Ok(TopicPlan::of_sal(topic, schema)),
@@ -149,7 +183,7 @@ impl TopicPlan {
         not_sal: &NoMapping,
     ) -> Result<Self, NoPlan> {
         let topic = GeneralTopic::of(types, root, offered.dds_topic)?;
-        tracing::info!(
+        tracing::debug!(
             topic = topic.name,
             dds_topic = offered.dds_topic,
             dds_type = offered.dds_type,
@@ -203,6 +237,8 @@ pub struct Binding {
     pub dds_type: Arc<str>,
     /// The writer repeats its history to late joiners, us after a restart among them.
     pub keeps_history: bool,
+    /// What was written before may be a repetition of what was recorded; what came later is none, however like another it is.
+    pub history_until: UtcNanos,
     /// `None`: the type is not known yet.
     pub plan: Option<Arc<TopicPlan>>,
 }
@@ -329,5 +365,42 @@ mod tests {
                 Err(NoPlan::General(NoGeneralMapping::NoName(_)))
             ));
         }
+    }
+
+    /// What the buffer refuses would take its neighbours with it.
+    #[test]
+    fn names_and_schemas_have_limits() {
+        let registry = registry("struct Small { long a; };");
+        let known = KnownType::Registered(Arc::clone(registry.get("Small").unwrap()));
+        let long = "x".repeat(256);
+        let named = Offered {
+            dds_topic: &long,
+            ..offered("Small")
+        };
+        let refused = NoPlan::TooLarge {
+            what: "topic's name",
+            bytes: 256,
+            limit: 255,
+        };
+        assert_eq!(known.plan(named).unwrap_err(), refused);
+        let named = Offered {
+            dds_topic: &long[1..],
+            ..offered("Small")
+        };
+        assert!(known.plan(named).unwrap().topic.len() < 255);
+        let members: Vec<String> = (0..6000)
+            .map(|n| format!("long m{n}_{};", "x".repeat(200)))
+            .collect();
+        let registry = self::registry(&format!("struct Large {{ {} }};", members.join(" ")));
+        let known = KnownType::Registered(Arc::clone(registry.get("Large").unwrap()));
+        let Err(NoPlan::TooLarge {
+            what: "schema",
+            limit,
+            ..
+        }) = known.plan(offered("Large"))
+        else {
+            panic!("a schema of more than a megabyte");
+        };
+        assert_eq!(limit, SCHEMA_BYTES_MAX);
     }
 }

@@ -18,8 +18,9 @@ use efd_edge_dds::{
 use efd_shared_daemon::clock::monotonic_now;
 use efd_shared_daemon::http::Readiness;
 use efd_shared_daemon::shutdown::Stop;
+use efd_shared_types::general::without_ros;
 
-use crate::binding::{Binding, KnownType, TopicPlan};
+use crate::binding::{Binding, KnownType, Reading, TopicPlan};
 use crate::idl::IdlFolders;
 use crate::meters::Meters;
 use crate::partitions::Patterns;
@@ -56,6 +57,13 @@ struct ServedWriter {
     key: ReaderKey,
     asked: Asked,
     plan: Result<Arc<TopicPlan>, Lack>,
+}
+
+#[derive(Debug)]
+struct Unread {
+    info: WriterInfo,
+    asked: Asked,
+    why: String,
 }
 
 /// A writer whose type is being asked for.
@@ -106,8 +114,8 @@ struct Joined {
     readers: BTreeMap<ReaderKey, Reader>,
     writers: BTreeMap<Guid, ServedWriter>,
     awaited: BTreeMap<Guid, AwaitedWriter>,
-    /// Why there is no reader for a writer.
-    unread: BTreeMap<Guid, String>,
+    /// Writers for which no reader could be made.
+    unread: BTreeMap<Guid, Unread>,
     asker: Asker,
     participants: BTreeSet<Guid>,
     discovery: Discovery,
@@ -232,6 +240,7 @@ impl Bus {
             if now - looked >= LOOK_AT_IDL_NS {
                 looked = now;
                 self.look_at_idl(Some(&mut joined));
+                self.serve_again(&mut joined);
                 self.observe(&joined, now);
             }
         }
@@ -262,16 +271,16 @@ impl Bus {
                 joined.participants.remove(&guid);
             }
             DiscoveryEvent::WriterAppeared(info) => {
-                if !self.patterns.take_any(&info.partitions) {
-                    return;
-                }
                 let (guid, handle) = (info.guid, info.handle);
+                if !self.patterns.take_any(&info.partitions) {
+                    return self.writer_gone(joined, guid, handle);
+                }
                 if let Some(served) = joined.writers.get(&guid) {
-                    let asked = served.asked.clone();
-                    return self.serve(joined, *info, asked);
+                    let (asked, key) = (served.asked.clone(), served.key.renewed(&info));
+                    return self.serve(joined, *info, asked, Some(key));
                 }
                 if !info.has_type_info {
-                    return self.serve(joined, *info, Asked::Nothing);
+                    return self.serve(joined, *info, Asked::Nothing, None);
                 }
                 joined.asker.ask(guid, handle);
                 let until = monotonic_now() + TYPE_WITHIN_NS;
@@ -279,17 +288,26 @@ impl Bus {
                 joined.awaited.insert(guid, AwaitedWriter { info, until });
             }
             DiscoveryEvent::WriterGone { guid, handle } => {
-                joined.awaited.remove(&guid);
-                joined.unread.remove(&guid);
-                let Some(gone) = joined.writers.remove(&guid) else {
-                    return;
-                };
-                self.tell(BusNotice::WriterGone { writer: handle });
-                let is_needed = joined.writers.values().any(|writer| writer.key == gone.key);
-                if !is_needed && let Some(reader) = joined.readers.remove(&gone.key) {
-                    self.refused_before = self.refused_before.add(&reader);
-                }
+                self.writer_gone(joined, guid, handle);
             }
+        }
+    }
+
+    /// Or not ours any more.
+    fn writer_gone(&mut self, joined: &mut Joined, guid: Guid, handle: u64) {
+        joined.awaited.remove(&guid);
+        joined.unread.remove(&guid);
+        if let Some(gone) = joined.writers.remove(&guid) {
+            self.tell(BusNotice::WriterGone { writer: handle });
+            self.release(joined, &gone.key);
+        }
+    }
+
+    /// Ends the reader that no writer needs.
+    fn release(&mut self, joined: &mut Joined, key: &ReaderKey) {
+        let is_needed = joined.writers.values().any(|writer| writer.key == *key);
+        if !is_needed && let Some(reader) = joined.readers.remove(key) {
+            self.refused_before = self.refused_before.add(&reader);
         }
     }
 
@@ -311,7 +329,7 @@ impl Bus {
                 }
             };
             if let Some(AwaitedWriter { info, .. }) = joined.awaited.remove(&guid) {
-                self.serve(joined, info, asked);
+                self.serve(joined, info, asked, None);
             } else {
                 self.answer_came(joined, guid, asked);
             }
@@ -325,7 +343,7 @@ impl Bus {
         for guid in late {
             if let Some(AwaitedWriter { info, .. }) = joined.awaited.remove(&guid) {
                 tracing::debug!(topic = info.topic, "A writer's type is late");
-                self.serve(joined, info, Asked::NoAnswerYet);
+                self.serve(joined, info, Asked::NoAnswerYet, None);
             }
         }
     }
@@ -337,20 +355,22 @@ impl Bus {
         };
         writer.asked = asked.clone();
         writer.plan = self.types.plan(&writer.info, &asked);
-        let (Ok(plan), Some(announced)) = (&writer.plan, asked.announced()) else {
-            return;
-        };
-        let known = self.types.known(&writer.info, &asked);
         let bound = joined
             .readers
             .get(&writer.key)
             .map(|reader| BusNotice::Bound {
                 writer: writer.info.handle,
                 reader: reader.id(),
-                binding: binding(&writer.info, Some(Arc::clone(plan))),
+                binding: binding(&writer.info, writer.plan.as_ref().ok().cloned()),
             });
-        // What was parked says of no sample which writer it is from.
+        let known = self.types.known(&writer.info, &asked);
+        let is_read = writer.plan.is_ok();
         let type_name = writer.info.type_name.clone();
+        bound.into_iter().for_each(|notice| self.tell(notice));
+        let (true, Some(announced)) = (is_read, asked.announced()) else {
+            return;
+        };
+        // What was parked says of no sample which writer it is from.
         let is_only = joined
             .writers
             .values()
@@ -359,7 +379,6 @@ impl Bus {
                 let other = writer.asked.announced();
                 other.is_some_and(|other| other.id == announced.id)
             });
-        bound.into_iter().for_each(|notice| self.tell(notice));
         if let Some(known) = known.filter(|_| is_only) {
             self.tell(BusNotice::TypeKnown {
                 dds_type: type_name,
@@ -368,8 +387,15 @@ impl Bus {
         }
     }
 
-    fn serve(&mut self, joined: &mut Joined, info: WriterInfo, asked: Asked) {
-        let key = ReaderKey::of(&info, &asked);
+    /// `key`: of the reader that it has.
+    fn serve(
+        &mut self,
+        joined: &mut Joined,
+        info: WriterInfo,
+        asked: Asked,
+        key: Option<ReaderKey>,
+    ) {
+        let key = key.unwrap_or_else(|| ReaderKey::of(&info, &asked));
         let plan = self.types.plan(&info, &asked);
         if !joined.readers.contains_key(&key) {
             let spec = reader_spec(&info, &self.partitions, plan.as_ref().ok());
@@ -385,7 +411,8 @@ impl Bus {
                 }
                 Err(error) => {
                     tracing::error!(%error, topic = info.topic, "No reader for a topic of the bus");
-                    joined.unread.insert(info.guid, error.to_string());
+                    let why = error.to_string();
+                    joined.unread.insert(info.guid, Unread { info, asked, why });
                     return;
                 }
             }
@@ -398,13 +425,33 @@ impl Bus {
                 binding: binding(&info, plan.as_ref().ok().cloned()),
             });
         }
+        // A SAL type's name has its revision: what was parked under it can be no other.
+        let is_sal = |plan: &Arc<TopicPlan>| matches!(plan.reading, Reading::Sal(_));
+        if asked.announced().is_some()
+            && plan.as_ref().is_ok_and(is_sal)
+            && let Some(known) = self.types.known(&info, &asked)
+        {
+            let dds_type = info.type_name.clone();
+            self.tell(BusNotice::TypeKnown { dds_type, known });
+        }
         let served = ServedWriter {
             info,
             key,
             asked,
             plan,
         };
-        joined.writers.insert(served.info.guid, served);
+        let key = served.key.clone();
+        let before = joined.writers.insert(served.info.guid, served);
+        if let Some(before) = before.filter(|before| before.key != key) {
+            self.release(joined, &before.key);
+        }
+    }
+
+    /// What failed may go this time.
+    fn serve_again(&mut self, joined: &mut Joined) {
+        for Unread { info, asked, .. } in std::mem::take(&mut joined.unread).into_values() {
+            self.serve(joined, info, asked, None);
+        }
     }
 
     /// Types that came or changed are told to whoever waits for them. A type that went away keeps its plan: data flow on.
@@ -413,6 +460,7 @@ impl Bus {
         if touched.is_empty() {
             return;
         }
+        let mut told = BTreeSet::new();
         if let Some(Joined {
             writers, readers, ..
         }) = joined
@@ -422,18 +470,25 @@ impl Bus {
                     continue;
                 }
                 writer.plan = self.types.plan(&writer.info, &writer.asked);
-                let (Ok(plan), Some(reader)) = (&writer.plan, readers.get(&writer.key)) else {
-                    continue;
-                };
-                self.tell(BusNotice::Bound {
-                    writer: writer.info.handle,
-                    reader: reader.id(),
-                    binding: binding(&writer.info, Some(Arc::clone(plan))),
-                });
+                if let Some(reader) = readers.get(&writer.key) {
+                    self.tell(BusNotice::Bound {
+                        writer: writer.info.handle,
+                        reader: reader.id(),
+                        binding: binding(&writer.info, writer.plan.as_ref().ok().cloned()),
+                    });
+                }
+                // Who says what the type is knows better than a file of the same name.
+                if writer.asked.announced().is_some() {
+                    let name = &writer.info.type_name;
+                    told.insert(without_ros(name).unwrap_or_else(|| name.clone()));
+                }
             }
         }
         for dds_type in touched {
-            if let Some(known) = self.types.registered(&dds_type) {
+            let Some(known) = self.types.registered(&dds_type) else {
+                continue;
+            };
+            if known.is_sal() || !told.contains(&dds_type) {
                 self.tell(BusNotice::TypeKnown { dds_type, known });
             }
         }

@@ -21,7 +21,7 @@ use efd_shared_model::{
     block::DATUM_BYTES_MAX, component_of,
 };
 
-use crate::binding::{Binding, Reading, TopicPlan};
+use crate::binding::{Binding, PLANS_MAX, Reading, TopicPlan};
 use crate::parked::{PARKED_SCHEMA, PARKED_TOPIC, Parked, ParkedReason};
 use crate::publishers::{Gap, Observed, Publishers, TopicIndex, Verdict};
 
@@ -365,6 +365,10 @@ impl Intake {
         let stream = self.streams.number(plan, &mut self.batch);
         let publishers = self.publishers.entry(lane.kind).or_default();
         let topic = publishers.topic(&plan.topic);
+        if self.bound.len() >= PLANS_MAX {
+            let is_used = |bound: &Bound| Arc::strong_count(&bound._alive) > 1;
+            self.bound.retain(|_, bound| is_used(bound));
+        }
         self.bound.insert(
             address,
             Bound {

@@ -18,15 +18,6 @@ pub const PARKED_SCHEMA: &str = r#"{"name":"efd.parked","type":"record","fields"
 /// Names and payloads are bounded by DDS; this bounds what a damaged length can ask for.
 const BYTES_MAX: usize = 16 << 20;
 
-/// Which of the parked samples a plan reads.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// All of a SAL type: its name says what topic they are of.
-    Type(Arc<str>),
-    /// What one topic's writers of a type sent that keep history, or those that do not.
-    Topic(ParkedKind),
-}
-
 /// What is parked, as far as it matters to who reads it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ParkedKind {
@@ -51,44 +42,39 @@ impl ParkedKind {
             keeps_history: self.keeps_history,
         }
     }
-}
 
-impl Scope {
-    /// Under this key the transactions of the records tell how far the lane `parked` has been read for them.
-    pub fn progress_key(&self) -> String {
-        match self {
-            Self::Type(dds_type) => format!("parked/{dds_type}"),
-            Self::Topic(kind) => {
-                let (ty, topic) = (&kind.dds_type, &kind.dds_topic);
-                format!("parked/{ty}//{topic}//{}", kind.keeps_history)
-            }
-        }
-    }
-
-    pub fn has(&self, parked: &Parked<'_>) -> bool {
-        match self {
-            Self::Type(dds_type) => parked.dds_type == &**dds_type,
-            Self::Topic(kind) => ParkedKind::of(parked) == *kind,
-        }
-    }
-
-    /// Up to here its samples have become records.
+    /// Up to here samples of the kind have become records, as SAL's or as others.
     pub fn read_through(&self, reader: &Buffer) -> Position {
-        let key = self.progress_key();
-        [LaneKind::Events, LaneKind::Telemetry]
-            .into_iter()
-            .filter_map(|kind| reader.state(&lane_name(kind), &key))
-            .filter_map(|(_, value)| value.try_into().ok().map(u64::from_le_bytes))
-            .map(Position)
-            .max()
-            .unwrap_or(Position::NONE)
+        let of = |lane, key: &str| {
+            let (_, value) = reader.state(&lane_name(lane), key)?;
+            value.try_into().ok().map(u64::from_le_bytes).map(Position)
+        };
+        let sal = sal_progress_key(&self.dds_type);
+        let general = general_progress_key(&self.dds_type);
+        let lane = match self.keeps_history {
+            true => LaneKind::Events,
+            false => LaneKind::Telemetry,
+        };
+        [
+            of(LaneKind::Events, &sal),
+            of(LaneKind::Telemetry, &sal),
+            of(lane, &general),
+        ]
+        .into_iter()
+        .flatten()
+        .max()
+        .unwrap_or(Position::NONE)
     }
 }
 
-/// Up to here samples of the kind have become records, whichever plan read them.
-pub fn read_through(reader: &Buffer, kind: &ParkedKind) -> Position {
-    let of_type = Scope::Type(Arc::clone(&kind.dds_type)).read_through(reader);
-    of_type.max(Scope::Topic(kind.clone()).read_through(reader))
+/// Under this key the transactions of a SAL type's records tell how far the lane `parked` has been read for it.
+pub fn sal_progress_key(dds_type: &str) -> String {
+    format!("parked/{dds_type}")
+}
+
+/// The same of another type: in each lane for the topics whose records go there.
+pub fn general_progress_key(dds_type: &str) -> String {
+    format!("parked/{dds_type}//general")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! The thread between bus and store: takes samples from the ring, gives them to the [`Intake`], hands its batches to be
 //! committed, and names what the ring had to drop.
 
+mod reread;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -10,15 +12,14 @@ use efd_edge_dds::{Consumer, Dropped, ReaderId, Sample};
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::{LaneKind, Loss, LossReason, UtcNanos};
-use efd_shared_store::{Item, Position, Reader};
-use efd_shared_types::general::without_ros;
+use efd_shared_store::Reader;
 
-use crate::binding::{Binding, KnownType, Reading, TopicPlan};
+use crate::binding::Binding;
 use crate::bus::BusNotice;
-use crate::commit::{PUBLISHERS_STATE, Request, lane_name};
+use crate::commit::{PUBLISHERS_STATE, Request};
 use crate::intake::{Batch, Intake, Received};
 use crate::meters::Meters;
-use crate::parked::{Parked, ParkedKind, ParkedReason, Scope};
+use crate::parked::ParkedKind;
 
 /// Batches in circulation: one is filled, one is being committed, one waits.
 pub const BATCHES: usize = 3;
@@ -226,12 +227,10 @@ impl Pipeline {
             }
             return;
         };
-        if !self.intake.batch().has_room() {
-            let binding = binding.clone();
-            self.commit(state);
-            return self.give(&binding, &sample, now);
-        }
         let binding = binding.clone();
+        if !self.intake.batch().has_room() {
+            self.commit(state);
+        }
         if binding.plan.is_none() {
             state.parked.insert(ParkedKind {
                 dds_type: Arc::clone(&binding.dds_type),
@@ -348,182 +347,6 @@ impl Pipeline {
                 Err(_ended) => return,
             }
         }
-    }
-
-    /// Makes records of what was parked for want of this type.
-    fn read_parked(&mut self, state: &mut State, dds_type: &str, known: &KnownType) {
-        let is_meant = |kind: &ParkedKind| {
-            *kind.dds_type == *dds_type || without_ros(&kind.dds_type).as_deref() == Some(dds_type)
-        };
-        let kinds: Vec<ParkedKind> = state
-            .parked
-            .iter()
-            .filter(|kind| is_meant(kind))
-            .cloned()
-            .collect();
-        let mut scopes = BTreeMap::new();
-        for kind in kinds {
-            let plan = match known.plan(kind.offered()) {
-                Ok(plan) => plan,
-                Err(error) => {
-                    tracing::warn!(%error, dds_type, topic = &*kind.dds_topic, "Parked samples stay");
-                    continue;
-                }
-            };
-            state.parked.remove(&kind);
-            let scope = match plan.reading {
-                Reading::Sal(_) => Scope::Type(kind.dds_type),
-                Reading::General(_) => Scope::Topic(kind),
-            };
-            scopes.entry(scope).or_insert(plan);
-        }
-        if scopes.is_empty() {
-            return;
-        }
-        self.settle(state);
-        for (scope, plan) in scopes {
-            self.read_scope(state, &scope, &Arc::new(plan));
-        }
-    }
-
-    /// How far it came stands in the transactions of the records.
-    fn read_scope(&mut self, state: &mut State, scope: &Scope, plan: &Arc<TopicPlan>) {
-        let (parked_lane, lane) = (lane_name(LaneKind::Parked), plan.lane());
-        let key = scope.progress_key();
-        let mut next = scope.read_through(&self.reader).next();
-        let head = self.reader.head(&parked_lane);
-        if head < next {
-            return;
-        }
-        let mut count = 0u64;
-        while next <= head {
-            let items = match self.reader.read(&parked_lane, next, 4 << 20) {
-                Ok(items) => items,
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "Reading parked samples failed"
-                    );
-                    return;
-                }
-            };
-            let Some(last) = items.last().map(Item::next) else {
-                break;
-            };
-            for item in &items {
-                count += self.read_parked_item(state, scope, plan, item);
-            }
-            next = last;
-            self.intake.set_state(
-                lane,
-                key.clone(),
-                Position(next.0 - 1).0.to_le_bytes().to_vec(),
-            );
-            self.settle(state);
-        }
-        if count > 0 {
-            tracing::info!(
-                dds_type = plan.dds_type,
-                topic = plan.topic,
-                count,
-                "Parked samples became records"
-            );
-        }
-    }
-
-    /// What earlier starts parked; one pass over a lane that is bounded and mostly empty.
-    fn find_parked(&mut self) -> BTreeSet<ParkedKind> {
-        let lane = lane_name(LaneKind::Parked);
-        let (mut kinds, mut next) = (BTreeSet::new(), Position::FIRST);
-        while next <= self.reader.head(&lane) {
-            let items = self
-                .reader
-                .read(&lane, next, 4 << 20)
-                .unwrap_or_else(|error| {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "Reading parked samples failed"
-                    );
-                    Vec::new()
-                });
-            let Some(last) = items.last() else { break };
-            next = last.next();
-            for item in &items {
-                let Item::Block(_, sealed) = item else {
-                    continue;
-                };
-                let Ok(block) = sealed.open() else { continue };
-                let untyped = |datum| {
-                    Parked::decode(datum)
-                        .ok()
-                        .filter(|parked| parked.reason == ParkedReason::Untyped)
-                };
-                let untyped = block
-                    .records()
-                    .filter_map(|(_, record)| untyped(record.datum));
-                kinds.extend(untyped.map(|parked| ParkedKind::of(&parked)));
-            }
-        }
-        kinds
-    }
-
-    fn read_parked_item(
-        &mut self,
-        state: &mut State,
-        scope: &Scope,
-        plan: &Arc<TopicPlan>,
-        item: &Item,
-    ) -> u64 {
-        let Item::Block(position, sealed) = item else {
-            tracing::error!(?item, "Parked samples cannot be read");
-            return 0;
-        };
-        let block = match sealed.open() {
-            Ok(block) => block,
-            Err(error) => {
-                tracing::error!(%error, %position, "Parked samples cannot be read");
-                return 0;
-            }
-        };
-        let mut count = 0;
-        for (_, record) in block.records() {
-            let parked = match Parked::decode(record.datum) {
-                Ok(parked) => parked,
-                Err(error) => {
-                    tracing::error!(%error, %position, "A parked sample cannot be read");
-                    continue;
-                }
-            };
-            if parked.reason != ParkedReason::Untyped || !scope.has(&parked) {
-                continue;
-            }
-            let binding = Binding {
-                dds_topic: parked.dds_topic.into(),
-                dds_type: parked.dds_type.into(),
-                keeps_history: parked.keeps_history,
-                plan: Some(Arc::clone(plan)),
-            };
-            let Parked {
-                payload,
-                received,
-                source,
-                ..
-            } = parked;
-            if !self.intake.batch().has_room() {
-                self.commit(state);
-            }
-            self.intake.sample(
-                &binding,
-                Received {
-                    payload,
-                    received,
-                    source,
-                },
-                utc_now(),
-            );
-            count += 1;
-        }
-        count
     }
 
     fn observe(&self) {

@@ -15,7 +15,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use efd_shared_model::{LossReason, UtcNanos};
 use hashbrown::HashTable;
@@ -75,6 +75,7 @@ pub struct Gap {
 #[derive(Debug, Default)]
 pub struct Publishers {
     topics: Vec<Box<str>>,
+    by_name: HashMap<Box<str>, TopicIndex>,
     table: HashTable<Publisher>,
     pub histories: Histories,
 }
@@ -107,14 +108,15 @@ impl Publishers {
         self.table.is_empty()
     }
 
-    /// The index of `name`, given now if it has none. Linear: call it once per stream.
+    /// The index of `name`, given now if it has none.
     pub fn topic(&mut self, name: &str) -> TopicIndex {
-        let known = self.topics.iter().position(|topic| **topic == *name);
-        let index = known.unwrap_or_else(|| {
-            self.topics.push(name.into());
-            self.topics.len() - 1
-        });
-        TopicIndex(index as u32)
+        if let Some(&known) = self.by_name.get(name) {
+            return known;
+        }
+        let index = TopicIndex(self.topics.len() as u32);
+        self.topics.push(name.into());
+        self.by_name.insert(name.into(), index);
+        index
     }
 
     /// Takes note of a sample, which is to be recorded unless it is a duplicate.

@@ -112,11 +112,11 @@ impl Streams {
     }
 }
 
-/// What the datums of a stream begin with, of use to know a repetition by.
+/// What the datums of a stream begin with: a repetition is known by it.
 #[derive(Debug)]
 enum Leading {
     Private(PrivateFields),
-    /// Of a topic that is not SAL's and keeps history.
+    /// Of a topic that is not SAL's and keeps history: its source time, with what follows.
     Times {
         topic: String,
     },
@@ -151,11 +151,12 @@ fn observe_times(topic: &str, datum: &[u8], publishers: &mut Publishers) -> Resu
         0 => None,
         _ => Some(UtcNanos(bytes.zigzag()?)),
     };
-    let _received = bytes.zigzag()?;
+    let received = UtcNanos(bytes.zigzag()?);
     if let Some(source) = source {
         let topic = publishers.topic(topic);
         let content = &datum[bytes.position()..];
-        publishers.histories.has_recorded(topic, source, content);
+        let histories = &mut publishers.histories;
+        histories.has_recorded(topic, source, content, received);
     }
     Ok(())
 }
@@ -344,9 +345,8 @@ mod tests {
         leading.observe(&datum(Some(1_000), 2), &mut publishers);
         let topic = publishers.topic("ros.x");
         let mut take = |source| {
-            publishers
-                .histories
-                .has_recorded(topic, UtcNanos(source), &[14])
+            let histories = &mut publishers.histories;
+            histories.has_recorded(topic, UtcNanos(source), &[14], UtcNanos(0))
         };
         assert!(take(1_000));
         assert!(!take(1_001));

@@ -332,37 +332,49 @@ fn take_each(
     reader: dds::dds_entity_t,
     mut each: impl FnMut(*const c_void, &dds::dds_sample_info_t),
 ) -> Result<(), EntityError> {
+    const ANY: u32 =
+        dds::DDS_ANY_SAMPLE_STATE | dds::DDS_ANY_VIEW_STATE | dds::DDS_ANY_INSTANCE_STATE;
     for _ in 0..TAKES_MAX {
-        let mut samples: [*mut c_void; TAKE_MAX] = [ptr::null_mut(); TAKE_MAX];
-        let mut infos = [dds::dds_sample_info_t::default(); TAKE_MAX];
-        // SAFETY: both arrays have room for `TAKE_MAX`; null pointers ask for a loan.
-        let taken = unsafe {
-            dds::dds_take(
-                reader,
-                samples.as_mut_ptr(),
-                infos.as_mut_ptr(),
-                TAKE_MAX,
-                TAKE_MAX as u32,
-            )
-        };
-        let taken = DdsCode::check(taken).map_err(|code| EntityError::Read {
-            what: "built-in topic",
-            code,
-        })?;
-        samples
-            .iter()
-            .zip(&infos)
-            .take(taken as usize)
-            .for_each(|(sample, info)| each(*sample, info));
-        if taken > 0 {
-            // SAFETY: the loan taken above, given back once.
-            unsafe { dds::dds_return_loan(reader, samples.as_mut_ptr(), taken) };
-        }
-        if (taken as usize) < TAKE_MAX {
+        if take(reader, ANY, &mut each)? < TAKE_MAX {
             break;
         }
     }
     Ok(())
+}
+
+/// Takes up to [`TAKE_MAX`] samples in the states of `mask`; gives how many there were.
+pub(crate) fn take(
+    reader: dds::dds_entity_t,
+    mask: u32,
+    mut each: impl FnMut(*const c_void, &dds::dds_sample_info_t),
+) -> Result<usize, EntityError> {
+    let mut samples: [*mut c_void; TAKE_MAX] = [ptr::null_mut(); TAKE_MAX];
+    let mut infos = [dds::dds_sample_info_t::default(); TAKE_MAX];
+    // SAFETY: both arrays have room for `TAKE_MAX`; null pointers ask for a loan.
+    let taken = unsafe {
+        dds::dds_take_mask(
+            reader,
+            samples.as_mut_ptr(),
+            infos.as_mut_ptr(),
+            TAKE_MAX,
+            TAKE_MAX as u32,
+            mask,
+        )
+    };
+    let taken = DdsCode::check(taken).map_err(|code| EntityError::Read {
+        what: "built-in topic",
+        code,
+    })?;
+    samples
+        .iter()
+        .zip(&infos)
+        .take(taken as usize)
+        .for_each(|(sample, info)| each(*sample, info));
+    if taken > 0 {
+        // SAFETY: the loan taken above, given back once.
+        unsafe { dds::dds_return_loan(reader, samples.as_mut_ptr(), taken) };
+    }
+    Ok(taken as usize)
 }
 
 /// # Safety

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cyclonedds_sys as dds;
 
-use crate::discovery::TOPIC_PUBLICATION;
+use crate::discovery::{TOPIC_PUBLICATION, take};
 use crate::error::{DdsCode, EntityError};
 use crate::participant::Inner;
 use crate::qos::to_ns;
@@ -98,6 +98,23 @@ impl TypeLookup {
         // SAFETY: the loan taken above, given back once.
         unsafe { dds::dds_return_loan(self.publications, &raw mut sample, 1) };
         answer
+    }
+
+    /// Lets go of writers that are gone, which nothing else does; gives how many there were.
+    pub fn forget_gone(&self) -> Result<usize, EntityError> {
+        const GONE: u32 = dds::DDS_ANY_SAMPLE_STATE
+            | dds::DDS_ANY_VIEW_STATE
+            | dds::DDS_NOT_ALIVE_DISPOSED_INSTANCE_STATE
+            | dds::DDS_NOT_ALIVE_NO_WRITERS_INSTANCE_STATE;
+        let _open = self.inner.enter().ok_or(EntityError::Closed)?;
+        let mut forgotten = 0;
+        loop {
+            let taken = take(self.publications, GONE, |_, _| {})?;
+            forgotten += taken;
+            if taken == 0 {
+                return Ok(forgotten);
+            }
+        }
     }
 
     /// `endpoint` is on loan.

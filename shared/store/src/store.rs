@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::sync::Arc;
 
-use efd_shared_model::schema::SCHEMA_BYTES_MAX;
+use efd_shared_model::schema::{SCHEMA_BYTES_MAX, TOPIC_CHARS_MAX};
 use efd_shared_model::{
     EpochDeclaration, EpochId, EpochLane, RangeSet, Schema, SealedBlock, StreamDeclaration,
     StreamNumber, UtcNanos,
@@ -102,6 +102,14 @@ impl Store {
             return Err(conflict("the epoch".into()));
         }
         for stream in streams {
+            let names = [&stream.topic, &stream.dds_topic, &stream.dds_type];
+            if let Some(name) = names.into_iter().find(|name| TOPIC_CHARS_MAX < name.len()) {
+                return Err(StoreError::TooLarge {
+                    what: "bytes of a stream's name",
+                    found: name.len(),
+                    max: TOPIC_CHARS_MAX,
+                });
+            }
             let number = stream.number.0;
             let known = known.and_then(|known| known.streams.get(&number));
             match known.or_else(|| new.get(&number).copied()) {

@@ -29,8 +29,8 @@
 //!
 //! `/`, `::` and `.` separate parts; empty parts are dropped. In a part, a member's name or a literal
 //! every character but letters, digits and `_` of ASCII becomes `_`, and `_` comes before a leading
-//! digit. A topic whose name says more than that has 32 bits of its XXH3 at the end, as another topic may
-//! have the name without. The record of the topic has the topic's name, everything below it the name of its type. Two
+//! digit. A topic whose name says more than that, is longer than 200 bytes, or ends as if it did, has 32
+//! bits of its XXH3 at the end, as another topic may have the name without. The record of the topic has the topic's name, everything below it the name of its type. Two
 //! types, two members of one type or two literals of one enum that would have one name are refused.
 //!
 //! # Values

@@ -15,10 +15,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::services::Services;
-use common::{Options, Setup, exclusive, programs};
+use common::{Options, Setup, exclusive, programs, wait_until};
 use efd_tests_testkit::install::{Group, Installer, Vendor};
 use efd_tests_testkit::netns::Namespace;
-use efd_tests_testkit::process;
+use efd_tests_testkit::process::{self, Daemon};
 use efd_tests_testkit::python::run_json;
 use serde_json::Value as Json;
 
@@ -125,12 +125,26 @@ fn publish(setup: &Setup, command: Command) {
     println!("{}", setup.rig.edge_status().unwrap()["samples"]);
 }
 
-/// What `checkers/dialects.py` counts, all of it right.
-fn check(setup: &Setup, arguments: &[&str]) -> Json {
+/// `dialects/odd.py`
+fn odd(setup: &Setup, arguments: &[&str]) -> Command {
+    let python = Installer::new().unwrap().python().unwrap();
+    let mut command = python.command(dialects().join("odd.py"));
+    command.args(arguments).arg("--oracle").arg(oracle(setup));
+    setup.rig.in_place(command)
+}
+
+/// What `checkers/dialects.py` counts.
+fn compare(setup: &Setup, arguments: &[&str]) -> Json {
     let mut command = setup.python("dialects.py");
     command.arg(oracle(setup)).args(arguments);
     let result = run_json(command, Duration::from_secs(300)).unwrap();
     println!("{}: {result}", arguments[0]);
+    result
+}
+
+/// All of it right.
+fn check(setup: &Setup, arguments: &[&str]) -> Json {
+    let result = compare(setup, arguments);
     let faults = [
         "missing",
         "duplicate",
@@ -219,11 +233,115 @@ fn types_of_rust_dds_that_only_an_idl_file_tells() {
     published("rustdds", vec![dialects()], &[Publisher::RustDds], 7);
 }
 
+/// Parked by one process, read by the next, when the IDL files come.
+#[test]
+fn samples_wait_for_the_files_that_tell_their_types() {
+    let _turn = exclusive();
+    let Some(options) = options("late-types", Vec::new()) else {
+        return;
+    };
+    let mut setup = Setup::with(options);
+    setup.start();
+    publish(&setup, Publisher::RustDds.command(&setup));
+    let all_parked = wait_until(SETTLE, || {
+        setup.edge_number("/samples/parked") == 7 * SAMPLES
+    });
+    assert!(all_parked, "{:?}", setup.rig.edge_status());
+    setup.rig.edge().unwrap().kill9().unwrap();
+    setup.rig.start_edge().unwrap();
+    setup.drop_files(&dialects());
+    let all_read = wait_until(SETTLE, || {
+        setup.edge_number("/samples/recorded") == 7 * SAMPLES
+    });
+    assert!(all_read, "{:?}", setup.rig.edge_status());
+    // Once: the lane of what is parked is still there.
+    setup.rig.edge().unwrap().kill9().unwrap();
+    setup.rig.start_edge().unwrap();
+    publish(
+        &setup,
+        Publisher::Python(&["--change", "1"]).command(&setup),
+    );
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.stop().unwrap();
+    let result = check_lake(&setup);
+    assert_eq!(result["topics"], 8, "{result}");
+    setup.finish();
+}
+
 /// What Fast DDS 2 announces is not what the standard says.
 #[test]
 fn broken_type_information_does_no_harm() {
     let publishers = [Publisher::FastDdsTyped];
     published("fastdds-typed", vec![dialects()], &publishers, 4);
+}
+
+/// Of a topic whose samples nothing numbers: killed and started again, the edge gets its whole history each time.
+#[test]
+fn history_is_taken_once_whatever_happens_to_us() {
+    let _turn = exclusive();
+    let Some(options) = options("latched", Vec::new()) else {
+        return;
+    };
+    let mut setup = Setup::with(options);
+    setup.start();
+    let command = odd(&setup, &["--samples", "4000", "--rate", "250", "--latched"]);
+    let log = setup.rig.folder().join("odd.log");
+    let mut publisher = Daemon::start("odd.py", command, &log).unwrap();
+    for count in [500, 1000] {
+        let came = wait_until(SETTLE, || setup.edge_number("/samples/recorded") >= count);
+        assert!(came, "{}", publisher.log().tail(5));
+        setup.rig.edge().unwrap().kill9().unwrap();
+        setup.rig.start_edge().unwrap();
+    }
+    let repeated = wait_until(SETTLE, || setup.edge_number("/samples/duplicates") > 500);
+    assert!(repeated, "the history came again");
+    let status = publisher.wait(Duration::from_secs(120)).unwrap();
+    assert!(status.success(), "{}", publisher.log().tail(5));
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.stop().unwrap();
+    let result = check_lake(&setup);
+    assert_eq!(result["compared"], 4000, "{result}");
+    setup.finish();
+}
+
+/// Every third sample ends too early for the type that its writer announces: kept as it came, and named.
+#[test]
+fn a_writer_that_sends_what_it_does_not_announce() {
+    let _turn = exclusive();
+    let Some(options) = options("liar", Vec::new()) else {
+        return;
+    };
+    let mut setup = Setup::with(options);
+    setup.start();
+    publish(
+        &setup,
+        odd(&setup, &["--samples", "90", "--rate", "100", "--lie", "3"]),
+    );
+    setup.rig.drain(SETTLE).unwrap();
+    assert_eq!(setup.edge_number("/samples/undecodable"), 30);
+    let mut shown = Command::new(programs().join("efd-inspect"));
+    shown
+        .args(["ls", "--json"])
+        .arg(setup.rig.folder().join("buffer"));
+    let shown = process::run(shown, Duration::from_secs(30)).unwrap();
+    assert!(shown.stdout.contains("parked"), "{}", shown.stdout);
+    setup.rig.stop().unwrap();
+    let result = compare(&setup, &["lake", setup.rig.lake().to_str().unwrap()]);
+    assert_eq!(
+        (&result["compared"], &result["losses"]),
+        (&60.into(), &30.into()),
+        "{result}"
+    );
+    for fault in [
+        "missing",
+        "duplicate",
+        "mismatched",
+        "unexpected",
+        "rejected",
+    ] {
+        assert_eq!(result[fault], 0, "{result}");
+    }
+    setup.finish();
 }
 
 /// Cyclone's own load generator: its numbers are the oracle.

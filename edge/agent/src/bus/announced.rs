@@ -14,6 +14,10 @@ const FIRST_WITHIN: Duration = Duration::from_millis(100);
 const AGAIN_WITHIN: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const ATTEMPTS_MAX: u32 = 5;
+/// Writers come and go by thousands.
+const TIDY_AFTER: Duration = Duration::from_secs(5);
+/// Questions, where there is no pause.
+const TIDY_EVERY: u32 = 256;
 /// Types that are kept, so that a thousand writers of one are parsed once.
 const KNOWN_MAX: usize = 4096;
 
@@ -83,23 +87,26 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
+        let mut settled = 0u32;
         loop {
-            let question = if self.waiting.is_empty() {
-                match self.asked.recv() {
-                    Ok(question) => question,
-                    Err(_ended) => return,
-                }
-            } else {
-                match self.asked.recv_timeout(AGAIN_AFTER) {
-                    Ok(question) => question,
-                    Err(RecvTimeoutError::Timeout) => match self.waiting.pop_front() {
-                        Some(question) => question,
-                        None => continue,
-                    },
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
+            let patience = match self.waiting.is_empty() {
+                true => TIDY_AFTER,
+                false => AGAIN_AFTER,
             };
-            if !self.settle(question) {
+            let question = match self.asked.recv_timeout(patience) {
+                Ok(question) => Some(question),
+                Err(RecvTimeoutError::Timeout) => {
+                    settled = 0;
+                    self.waiting.pop_front()
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if settled.is_multiple_of(TIDY_EVERY) {
+                // The participant may be closing: the next question says so.
+                let _forgotten = self.lookup.forget_gone();
+            }
+            settled += 1;
+            if question.is_some_and(|question| !self.settle(question)) {
                 return;
             }
         }

@@ -6,6 +6,7 @@ use efd_edge_dds::{
     Durability, KeyOf, Keying, Ownership, PayloadKind, ReaderSpec, Reliability, WriterInfo,
 };
 use efd_edge_transcode::KeyOf as Holds;
+use efd_shared_daemon::clock::utc_now;
 use efd_shared_types::xtypes::TypeId;
 
 use super::types::{Asked, keeps_history};
@@ -37,6 +38,14 @@ impl ReaderKey {
             exclusive: info.ownership == Ownership::Exclusive,
         }
     }
+
+    /// Of the same writer, which offers something else now. Its type is the one that the reader was made with.
+    pub(super) fn renewed(&self, info: &WriterInfo) -> Self {
+        Self {
+            announced: self.announced,
+            ..Self::of(info, &Asked::Nothing)
+        }
+    }
 }
 
 pub(super) fn reader_spec(
@@ -66,9 +75,13 @@ pub(super) fn binding(info: &WriterInfo, plan: Option<Arc<TopicPlan>>) -> Bindin
         dds_topic: info.topic.as_str().into(),
         dds_type: info.type_name.as_str().into(),
         keeps_history: keeps_history(info),
+        history_until: utc_now().saturating_add(CLOCKS_APART_NS),
         plan,
     }
 }
+
+/// A writer's clock may be ahead of ours by so much.
+const CLOCKS_APART_NS: i64 = 300 * 1_000_000_000;
 
 /// Runs on the receive threads: no lock, no wait.
 fn key_of(plan: Arc<TopicPlan>) -> KeyOf {

@@ -167,8 +167,8 @@ fn plans(joined: &Joined) -> BTreeMap<u64, &TopicPlan> {
 }
 
 fn state(joined: &Joined, info: &WriterInfo, heard: &Heard, error: Option<String>) -> State {
-    if let Some(error) = joined.unread.get(&info.guid) {
-        return State::NoReader(error.clone());
+    if let Some(unread) = joined.unread.get(&info.guid) {
+        return State::NoReader(unread.why.clone());
     }
     let Some(writer) = joined.writers.get(&info.guid) else {
         return State::Pending;

@@ -8,7 +8,7 @@ use efd_edge_dds::{Durability, WriterInfo};
 use efd_shared_types::general::without_ros;
 use efd_shared_types::xtypes::{Announced, TypeId};
 
-use crate::binding::{KnownType, NoPlan, Offered, TopicPlan};
+use crate::binding::{KnownType, NoPlan, Offered, PLANS_MAX, TopicPlan};
 use crate::idl::IdlFolders;
 
 /// Topics that are not SAL's have a plan for each topic and each kind of writer.
@@ -112,6 +112,10 @@ impl Types {
             tracing::warn!(%error, topic = info.topic, "No mapping for a type");
         })?;
         let plan = Arc::new(plan);
+        if self.plans.len() >= PLANS_MAX {
+            // Programs that people run bring topics of their own: besides us, the intake has each.
+            self.plans.retain(|_, plan| Arc::strong_count(plan) > 2);
+        }
         self.plans.insert(key, Arc::clone(&plan));
         Ok(plan)
     }

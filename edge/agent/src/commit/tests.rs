@@ -8,7 +8,7 @@ use efd_shared_stats::Resolution;
 use efd_shared_store::{Item, Options, Position};
 
 use super::*;
-use crate::parked::{Parked, ParkedReason, Scope};
+use crate::parked::{Parked, ParkedReason, sal_progress_key};
 
 const EDGE: EdgeId = EdgeId([0xed; 16]);
 
@@ -271,8 +271,7 @@ fn parked_samples_that_became_records_or_were_named_are_no_loss() {
     let mut batch = Batch::default();
     let lane = batch.lane(LaneKind::Telemetry);
     let through = Position(3).0.to_le_bytes().to_vec();
-    lane.states
-        .insert(Scope::Type("Test::read".into()).progress_key(), through);
+    lane.states.insert(sal_progress_key("Test::read"), through);
     bench.committer.commit(&mut batch);
     bench.park("Test::read", ParkedReason::Untyped, 2);
     // The newest segment is open, and stays.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use efd_shared_model::{Loss, LossReason};
 use efd_shared_store::{Item, Position, Reader, SegmentInfo};
 
-use crate::parked::{Parked, ParkedKind, ParkedReason, read_through};
+use crate::parked::{Parked, ParkedKind, ParkedReason};
 
 /// Read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -82,7 +82,7 @@ impl Unread {
 
     fn through(&mut self, reader: &Reader, kind: ParkedKind) -> Position {
         let known = self.through.entry(kind);
-        *known.or_insert_with_key(|kind| read_through(reader, kind))
+        *known.or_insert_with_key(|kind| kind.read_through(reader))
     }
 
     fn count(&mut self, parked: &Parked<'_>) {

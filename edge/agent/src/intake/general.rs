@@ -38,12 +38,14 @@ impl Intake {
             let why = format!("record of {bytes} bytes, at most {DATUM_BYTES_MAX} are taken");
             return self.undecodable(binding, plan, sample, &why);
         }
-        if let Some(source) = sample.source
+        if let Some(source) = sample.plausible_source()
             && binding.keeps_history
         {
             let content = &out[begin + outcome.content..];
             let publishers = self.publishers.entry(lane.kind).or_default();
-            if publishers.histories.has_recorded(topic, source, content) {
+            let histories = &mut publishers.histories;
+            let is_known = histories.has_recorded(topic, source, content, sample.received);
+            if is_known && source < binding.history_until {
                 builder.abandon(stream);
                 self.counters.duplicates += 1;
                 return;

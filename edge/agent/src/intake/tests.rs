@@ -36,6 +36,7 @@ fn binding(known: bool) -> Binding {
         dds_topic: "Test_logevent_x_0a1b2c3d".into(),
         dds_type: "Test::logevent_x_0a1b2c3d".into(),
         keeps_history: true,
+        history_until: UtcNanos(i64::MAX),
         plan: known.then(|| Arc::new(plan)),
     }
 }

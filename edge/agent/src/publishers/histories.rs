@@ -22,17 +22,40 @@ type Seen = (i64, u64);
 
 #[derive(Debug, Default)]
 pub struct Histories {
-    by_topic: BTreeMap<TopicIndex, BTreeSet<Seen>>,
+    by_topic: BTreeMap<TopicIndex, Topic>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    seen: BTreeSet<Seen>,
+    /// When something of it was last received, repetitions too.
+    heard: UtcNanos,
+}
+
+impl Default for Topic {
+    fn default() -> Self {
+        Self {
+            seen: BTreeSet::new(),
+            heard: UtcNanos(i64::MIN),
+        }
+    }
 }
 
 impl Histories {
-    /// Takes note of a sample. `true`: it was recorded before.
+    /// Takes note of a sample. `true`: one like it was recorded before.
     ///
     /// `content`: the datum without its times. What is older than all that is remembered counts as new: better twice
     /// than not at all.
-    pub fn has_recorded(&mut self, topic: TopicIndex, source: UtcNanos, content: &[u8]) -> bool {
+    pub fn has_recorded(
+        &mut self,
+        topic: TopicIndex,
+        source: UtcNanos,
+        content: &[u8],
+        received: UtcNanos,
+    ) -> bool {
         let share = self.share();
-        let seen = self.by_topic.entry(topic).or_default();
+        let Topic { seen, heard } = self.by_topic.entry(topic).or_default();
+        *heard = received.max(*heard);
         if !seen.insert((source.0, xxh3_64(content))) {
             return true;
         }
@@ -42,17 +65,33 @@ impl Histories {
         false
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_topic.is_empty()
+    }
+
+    /// Those from which something was heard since `before`.
+    pub(super) fn alive(&self, before: UtcNanos) -> impl Iterator<Item = TopicIndex> {
+        let alive = self.by_topic.iter();
+        alive
+            .filter(move |(_, topic)| before <= topic.heard)
+            .map(|(index, _)| *index)
+    }
+
     fn share(&self) -> usize {
         (SAMPLES_MAX / self.by_topic.len().max(1)).max(TOPIC_SAMPLES_MIN)
     }
 
-    /// Topics whose newest sample is from before `before` are left out.
-    pub(super) fn write(&self, before: UtcNanos, out: &mut Writer) {
-        let is_alive = |seen: &BTreeSet<Seen>| seen.last().is_some_and(|(at, _)| before.0 <= *at);
-        let alive = || self.by_topic.iter().filter(|(_, seen)| is_alive(seen));
-        out.varint(alive().count() as u64);
-        for (topic, seen) in alive() {
-            out.varint(topic.0.into());
+    /// Of the topics of `places`, which are numbered anew by them.
+    pub(super) fn write(&self, places: &BTreeMap<TopicIndex, u64>, out: &mut Writer) {
+        let written = || {
+            self.by_topic
+                .iter()
+                .filter_map(|(index, topic)| Some((*places.get(index)?, topic)))
+        };
+        out.varint(written().count() as u64);
+        for (place, Topic { seen, heard }) in written() {
+            out.varint(place);
+            out.i64(heard.0);
             out.varint(seen.len() as u64);
             let mut last = 0i64;
             for (at, hash) in seen {
@@ -66,13 +105,14 @@ impl Histories {
     pub(super) fn read(reader: &mut Reader<'_>, topics: usize) -> Result<Self, ByteError> {
         let mut by_topic = BTreeMap::new();
         for _ in 0..reader.count("topics with history", TOPICS_MAX)? {
-            let topic = TopicIndex(reader.count("topics", topics.saturating_sub(1))? as u32);
+            let index = TopicIndex(reader.count("topics", topics.saturating_sub(1))? as u32);
+            let heard = UtcNanos(reader.i64()?);
             let (mut seen, mut last) = (BTreeSet::new(), 0i64);
             for _ in 0..reader.count("samples of a topic's history", SAMPLES_MAX)? {
                 last = last.wrapping_add(reader.zigzag()?);
                 seen.insert((last, reader.u64()?));
             }
-            by_topic.insert(topic, seen);
+            by_topic.insert(index, Topic { seen, heard });
         }
         Ok(Self { by_topic })
     }
@@ -88,8 +128,9 @@ mod tests {
     #[test]
     fn repetitions_are_known_by_time_and_content() {
         let mut histories = Histories::default();
-        let mut take =
-            |topic, at, content: &[u8]| histories.has_recorded(topic, UtcNanos(at), content);
+        let mut take = |topic, at, content: &[u8]| {
+            histories.has_recorded(topic, UtcNanos(at), content, UtcNanos(0))
+        };
         assert!(!take(A, 5, b"x"));
         assert!(take(A, 5, b"x"));
         for other in [(B, 5, b"x"), (A, 6, b"x"), (A, 5, b"y"), (A, -1, b"x")] {
@@ -104,13 +145,13 @@ mod tests {
         let mut histories = Histories::default();
         let topics = SAMPLES_MAX / 1024;
         for topic in 0..topics as u32 {
-            histories.has_recorded(TopicIndex(topic), UtcNanos(0), b"");
+            histories.has_recorded(TopicIndex(topic), UtcNanos(0), b"", UtcNanos(0));
         }
         for at in 1..=2048 {
-            assert!(!histories.has_recorded(A, UtcNanos(at), b""));
+            assert!(!histories.has_recorded(A, UtcNanos(at), b"", UtcNanos(0)));
         }
-        assert_eq!(histories.by_topic[&A].len(), 1024);
-        assert!(histories.has_recorded(A, UtcNanos(1025), b""));
-        assert!(!histories.has_recorded(A, UtcNanos(1024), b""));
+        assert_eq!(histories.by_topic[&A].seen.len(), 1024);
+        assert!(histories.has_recorded(A, UtcNanos(1025), b"", UtcNanos(0)));
+        assert!(!histories.has_recorded(A, UtcNanos(1024), b"", UtcNanos(0)));
     }
 }

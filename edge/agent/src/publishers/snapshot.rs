@@ -1,6 +1,6 @@
 //! The bytes of a snapshot, version 2 (1 had no histories): beside the data in the buffer, read by the next start.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use efd_shared_model::UtcNanos;
 use efd_shared_model::bytes::{ByteError, Reader, Writer};
@@ -24,18 +24,23 @@ pub enum SnapshotError {
 }
 
 impl Publishers {
-    /// Publishers silent since `before` are left out.
+    /// Publishers silent since `before` are left out, and topics that nobody is left of.
     pub fn snapshot(&self, before: UtcNanos) -> Vec<u8> {
-        let mut out = Writer::new();
-        out.varint(self.topics.len() as u64);
-        for topic in &self.topics {
-            out.text(topic);
-        }
         let alive = || {
             self.table
                 .iter()
                 .filter(|publisher| before <= publisher.last_received)
         };
+        let topics: BTreeSet<TopicIndex> = alive()
+            .map(|publisher| publisher.topic)
+            .chain(self.histories.alive(before))
+            .collect();
+        let places: BTreeMap<TopicIndex, u64> = topics.into_iter().zip(0..).collect();
+        let mut out = Writer::new();
+        out.varint(places.len() as u64);
+        for topic in places.keys() {
+            out.text(&self.topics[topic.0 as usize]);
+        }
         out.varint(alive().count() as u64);
         for publisher in alive() {
             let Publisher {
@@ -53,7 +58,7 @@ impl Publishers {
                 history,
                 ..
             } = publisher;
-            out.varint(topic.0.into());
+            out.varint(places[topic]);
             out.zigzag(sal_index.map_or(i64::MIN, i64::from));
             out.blob(identity);
             out.zigzag(*origin);
@@ -66,8 +71,15 @@ impl Publishers {
                 out.u64(*stamp);
             }
         }
-        self.histories.write(before, &mut out);
-        let mut bytes = vec![VERSION];
+        // What an older build can read as long as it can be said so.
+        let version = match self.histories.is_empty() {
+            true => WITHOUT_HISTORIES,
+            false => VERSION,
+        };
+        if version != WITHOUT_HISTORIES {
+            self.histories.write(&places, &mut out);
+        }
+        let mut bytes = vec![version];
         // Compression of bytes in memory does not fail; an empty snapshot would only cost named losses.
         bytes.extend(zstd::bulk::compress(out.as_bytes(), 1).unwrap_or_default());
         bytes
@@ -88,9 +100,7 @@ impl Publishers {
         let mut reader = Reader::new(&plain);
         let mut publishers = Self::new();
         for _ in 0..reader.count("topics", TOPICS_MAX)? {
-            publishers
-                .topics
-                .push(reader.text("characters of a topic", NAME_BYTES_MAX)?.into());
+            publishers.topic(reader.text("characters of a topic", NAME_BYTES_MAX)?);
         }
         for _ in 0..reader.count("publishers", PUBLISHERS_MAX)? {
             let publisher = read_publisher(&mut reader, publishers.topics.len())?;

@@ -113,27 +113,51 @@ fn a_stamp_that_never_moves_drops_nothing() {
     }
 }
 
+/// The writer of a latched topic may have stamped it long ago: what counts is when it was heard.
 #[test]
 fn histories_of_topics_that_number_nothing_are_in_the_snapshot() {
     let mut before = Publishers::new();
+    let _gone = before.topic("ros.gone");
     let topics = ["ros.a", "ros.b"].map(|name| before.topic(name));
-    for at in [7i64, 3, 5] {
-        before.histories.has_recorded(topics[0], UtcNanos(at), b"x");
+    for at in [7, 3, 5] {
+        let histories = &mut before.histories;
+        histories.has_recorded(topics[0], UtcNanos(at), b"x", UtcNanos(90));
     }
-    before.histories.has_recorded(topics[1], UtcNanos(2), b"x");
-    let mut after = Publishers::restore(&before.snapshot(UtcNanos(3))).unwrap();
-    let mut take = |topic, at| after.histories.has_recorded(topic, UtcNanos(at), b"x");
+    let histories = &mut before.histories;
+    histories.has_recorded(topics[1], UtcNanos(80), b"x", UtcNanos(50));
+    let mut after = Publishers::restore(&before.snapshot(UtcNanos(60))).unwrap();
+    let topics = ["ros.a", "ros.b"].map(|name| after.topic(name));
+    assert_eq!(
+        topics.map(|topic| topic.0),
+        [0, 1],
+        "only what is alive is carried on"
+    );
+    let mut take = |topic, at| {
+        let histories = &mut after.histories;
+        histories.has_recorded(topic, UtcNanos(at), b"x", UtcNanos(90))
+    };
     assert!(take(topics[0], 3) && take(topics[0], 5) && take(topics[0], 7));
     assert!(!take(topics[0], 4));
-    assert!(!take(topics[1], 2), "silent since before");
-    // As version 1 was: nothing behind the publishers.
-    let empty = [[0].as_slice(), &[0]].concat();
-    let mut first = vec![1];
-    first.extend(zstd::bulk::compress(&empty, 1).unwrap());
-    assert!(Publishers::restore(&first).unwrap().is_empty());
-    first[0] = 2;
+    assert!(!take(topics[1], 80), "not heard since before");
+    let good = before.snapshot(UtcNanos(0));
+    assert_eq!(good[0], 2);
+    for end in 1..good.len() {
+        assert!(Publishers::restore(&good[..end]).is_err(), "{end}");
+    }
+}
+
+/// As long as there are no histories, the build before this one can go on with what is written.
+#[test]
+fn snapshots_are_as_old_as_they_can_be() {
+    let mut publishers = Publishers::new();
+    sample(&mut publishers, 1, 1.0, true);
+    let first = publishers.snapshot(UtcNanos(i64::MIN));
+    assert_eq!(first[0], 1);
+    assert_eq!(Publishers::restore(&first).unwrap().len(), 1);
+    let mut second = first.clone();
+    second[0] = 2;
     assert!(
-        Publishers::restore(&first).is_err(),
+        Publishers::restore(&second).is_err(),
         "version 2 has histories"
     );
 }

@@ -14,6 +14,34 @@ use crate::world::{
     wait_for, wait_matched, write,
 };
 
+/// Where nobody takes them, what built-in readers know of writers that are gone would stay for ever.
+pub(crate) fn type_lookup_lets_go_of_writers(world: &World) {
+    const WRITERS: usize = 100;
+    let ours = world.participant();
+    let lookup = ours.type_lookup().unwrap();
+    let mut discovery = ours.discovery().unwrap();
+    let theirs = world.participant();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|n| {
+            theirs
+                .create_writer(&write(&format!("let-go-{n}")))
+                .unwrap()
+        })
+        .collect();
+    let count_is = |discovery: &mut Discovery, count: usize| {
+        wait_for("as many writers", || {
+            discovery.poll(Duration::from_millis(10)).unwrap();
+            discovery.writers().count() == count
+        });
+    };
+    count_is(&mut discovery, WRITERS);
+    assert_eq!(lookup.forget_gone().unwrap(), 0, "all are there");
+    drop(writers);
+    count_is(&mut discovery, 0);
+    assert_eq!(lookup.forget_gone().unwrap(), WRITERS);
+    assert_eq!(lookup.forget_gone().unwrap(), 0);
+}
+
 pub(crate) fn writers_and_participants_come_and_go(world: &World) {
     let ours = world.participant();
     let mut discovery = ours.discovery().unwrap();

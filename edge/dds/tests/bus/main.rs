@@ -60,6 +60,10 @@ const TESTS: &[Test] = &[
         lifecycle::writers_and_participants_come_and_go,
     ),
     (
+        "type_lookup_lets_go_of_writers",
+        lifecycle::type_lookup_lets_go_of_writers,
+    ),
+    (
         "killed_publisher_is_noticed",
         lifecycle::killed_publisher_is_noticed,
     ),

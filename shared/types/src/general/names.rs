@@ -8,6 +8,9 @@ use crate::model::TypeName;
 /// namespace around it.
 const NO_MODULE: &str = "idl";
 
+/// Of a topic's name: Kafka takes 249, with the site before it.
+const NAME_BYTES_MAX: usize = 200;
+
 /// Of the record of a topic; `None` where the topic has no part that could be a name.
 pub(super) fn of_topic(dds_topic: &str) -> Option<String> {
     let service = |prefix, suffix| dds_topic.strip_prefix(prefix)?.strip_suffix(suffix);
@@ -30,15 +33,34 @@ pub(super) fn of_topic(dds_topic: &str) -> Option<String> {
     };
     let is_a_service =
         |last| of == Of::RosTopic && parts.len() > 1 && parts.last().is_some_and(|it| it == last);
-    let is_alone = meant == dds_topic && !is_a_service("request") && !is_a_service("reply");
     let mut name = name.replace('/', ".");
     if parts.is_empty() {
         return None;
     }
-    if !is_alone {
+    let says_all = meant == dds_topic
+        && !is_a_service("request")
+        && !is_a_service("reply")
+        && !ends_in_a_hash(&name)
+        && name.len() <= NAME_BYTES_MAX;
+    if !says_all {
+        // ASCII, so any byte is a place to cut.
+        name.truncate(NAME_BYTES_MAX - HASH_BYTES);
         name.push_str(&format!("_{:08x}", xxh3_64(dds_topic.as_bytes()) as u32));
     }
     Some(name)
+}
+
+const HASH_BYTES: usize = "_01234567".len();
+
+fn ends_in_a_hash(name: &str) -> bool {
+    let end = name
+        .len()
+        .checked_sub(HASH_BYTES)
+        .and_then(|at| name[at..].strip_prefix('_'));
+    end.is_some_and(|end| {
+        end.bytes()
+            .all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it))
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -42,6 +42,8 @@ fn topics_are_named_by_their_parts() {
         ("3d/ü", "dds._3d.__"),
         ("Square", "dds.Square"),
         ("A_3/b", "dds.A_3.b"),
+        ("A/b_c/D_a118a80a", "dds.A.b_c.D_a118a80a_"),
+        ("A_A118A80A", "dds.A_A118A80A"),
     ] {
         let name = name(dds_topic).unwrap();
         let bare = match expected.ends_with('_') {
@@ -52,6 +54,9 @@ fn topics_are_named_by_their_parts() {
     }
     assert_eq!(name(""), None);
     assert_eq!(name("/::./"), None);
+    let long = |last: char| name(&format!("rt/{}{last}", "x".repeat(252))).unwrap();
+    assert_eq!(long('y').len(), 200);
+    assert_ne!(long('y'), long('z'));
 }
 
 proptest::proptest! {

@@ -1,14 +1,15 @@
 //! Files that use what others define.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::{Change, Registry};
 use crate::idl::{Constant, Included};
 use crate::model::Definition;
 
-/// For one file that came: two that include each other may never come to rest.
-const READINGS_MAX: usize = 10_000;
+/// Of one file, for one that came: two that include each other may never come to rest.
+const READINGS_MAX: usize = 8;
 const DEPTH_MAX: usize = 64;
 
 impl Registry {
@@ -32,8 +33,15 @@ impl Registry {
         included: &mut Included,
     ) {
         for include in includes {
-            let called = |name: &str| is_called(name, include);
-            let Some((name, found)) = self.files.iter().find(|(name, _)| called(name)) else {
+            let called = self
+                .files
+                .iter()
+                .filter(|(name, _)| is_called(name, include));
+            let best = called.max_by_key(|(name, _)| {
+                let is_new = !visited.contains(name.as_str());
+                (parts_alike(name, include), is_new, Reverse(*name))
+            });
+            let Some((name, found)) = best else {
                 continue;
             };
             if visited.insert(name) {
@@ -52,13 +60,14 @@ impl Registry {
         let mut change = Change::default();
         let mut visited = BTreeSet::new();
         let mut waiting = VecDeque::from([file.to_owned()]);
-        let mut readings = 0;
+        let mut readings = BTreeMap::<String, usize>::new();
         while let Some(file) = waiting.pop_front() {
             for (includer, text) in self.includers(&file) {
-                if readings == READINGS_MAX {
-                    return change;
+                let times = readings.entry(includer.clone()).or_default();
+                if *times == READINGS_MAX {
+                    continue;
                 }
-                readings += 1;
+                *times += 1;
                 let before = self.defined_by(&includer);
                 change.add(self.read(&includer, &text));
                 // Once is enough, unless it was read before what it includes came to rest.
@@ -85,7 +94,14 @@ impl Registry {
     }
 }
 
-/// Whether an `#include` of this path means the file. Only the last part counts: folders within folders are not watched.
+/// Whether an `#include` of this path may mean the file: folders within folders are not watched, so not all of it needs to
+/// be there.
 fn is_called(file: &str, include: &str) -> bool {
-    file.rsplit('/').next() == include.rsplit('/').next()
+    parts_alike(file, include) > 0
+}
+
+/// Of two paths, from their ends.
+fn parts_alike(file: &str, include: &str) -> usize {
+    let parts = file.rsplit('/').zip(include.rsplit('/'));
+    parts.take_while(|(one, other)| one == other).count()
 }

@@ -54,6 +54,28 @@ fn what_is_included_is_known_in_whatever_order_files_come() {
     }
 }
 
+/// As packages of ROS 2 have them.
+#[test]
+fn of_files_of_one_name_the_nearest_is_meant() {
+    let mut registry = Registry::default();
+    registry.load(
+        "share/one/msg/P.idl",
+        b"module one { struct P { long a; }; };",
+    );
+    registry.load(
+        "share/two/msg/P.idl",
+        b"#include \"one/msg/P.idl\"\nmodule two { struct P { one::P p; }; };",
+    );
+    registry.load(
+        "share/two/msg/Q.idl",
+        b"#include \"two/msg/P.idl\"\nmodule two { struct Q { two::P p; }; };",
+    );
+    assert_eq!(errors(&registry), [""; 0]);
+    let q = registry.get("two::Q").unwrap();
+    let all: Vec<_> = q.types.iter().map(|it| it.name().clone()).collect();
+    assert_eq!(all, names(&["one::P", "two::P", "two::Q"]));
+}
+
 #[test]
 fn what_includes_a_file_follows_it() {
     let mut registry = Registry::default();

@@ -230,11 +230,14 @@ impl Setup {
 
     /// The IDL files come into a folder that the edge watches.
     pub(crate) fn drop_idl_files(&self) {
-        for folder in &self.idl {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                std::fs::copy(&path, self.late_idl.join(path.file_name().unwrap())).unwrap();
-            }
+        self.idl.iter().for_each(|folder| self.drop_files(folder));
+    }
+
+    /// Those of another folder.
+    pub(crate) fn drop_files(&self, folder: &Path) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, self.late_idl.join(path.file_name().unwrap())).unwrap();
         }
     }
 

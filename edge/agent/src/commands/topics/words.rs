@@ -5,7 +5,7 @@ use efd_edge_agent::config::Config;
 use efd_edge_dds::{Durability, Ownership, ParticipantInfo, Reliability, VendorId, WriterInfo};
 use serde_json::{Value as Json, json};
 
-/// Of a table; more goes to the next line's beginning never, the last column has what is long.
+/// The last one may be long.
 const COLUMNS: [&str; 6] = [
     "topic",
     "type",

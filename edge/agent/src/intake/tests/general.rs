@@ -26,6 +26,7 @@ fn binding(dds_topic: &str, dds_type: &str, keeps_history: bool) -> Binding {
         dds_topic: dds_topic.into(),
         dds_type: dds_type.into(),
         keeps_history,
+        history_until: now().saturating_add(1),
         plan: Some(Arc::new(plan)),
     }
 }
