@@ -74,9 +74,10 @@ def qos_of(version):
 class Source:
     """A writer, in a participant of its own where another has the topic with another type."""
 
-    def __init__(self, participant, topic, struct, version):
+    def __init__(self, participant, topic, struct, version, *policies):
         self.topic, self.struct = topic, struct
-        self.writer = DataWriter(participant, Topic(participant, topic, struct.py), qos=qos_of(version))
+        qos = qos_of(version) + Qos(*policies)
+        self.writer = DataWriter(participant, Topic(participant, topic, struct.py), qos=qos)
         self.keys = [member for member, _, notes in struct.members if "key" in notes]
 
     def sample(self, values, number):

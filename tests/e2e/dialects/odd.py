@@ -3,8 +3,8 @@ always send what it announces.
 
 usage: odd.py --oracle FILE --samples N --rate N (--latched | --lie N)
 
-The oracle gets a line before each sample, as that of cyclone.py, but for every N-th with --lie: of these only the first
-member is sent.
+The oracle gets a line before each sample, as that of cyclone.py, but for every N-th with --lie: these have more than
+their type, which the library lets pass.
 """
 
 import argparse
@@ -13,29 +13,25 @@ import random
 import time
 
 import cyclone
-from cyclonedds.core import Policy, Qos
+from cyclonedds.core import Policy
 from cyclonedds.domain import DomainParticipant
-from cyclonedds.pub import DataWriter
-from cyclonedds.topic import Topic
 from cyclonedds.util import duration
 
-HEADER_AND_NUMBER = 4 + 8
+MORE = b"\x01" * 16
 
 
-class Latched(cyclone.Source):
-    def __init__(self, participant, topic, struct):
-        super().__init__(participant, topic, struct, 1)
-        unlimited = [-1] * 3
-        kept = Policy.DurabilityService(duration(seconds=0), Policy.History.KeepAll, *unlimited)
-        qos = cyclone.qos_of(1) + Qos(Policy.Durability.TransientLocal, kept)
-        self.writer = DataWriter(participant, Topic(participant, topic, struct.py), qos=qos)
+UNLIMITED = [-1] * 3
+LATCHED = (
+    Policy.Durability.TransientLocal,
+    Policy.DurabilityService(duration(seconds=0), Policy.History.KeepAll, *UNLIMITED),
+)
 
 
 class Liar(cyclone.Source):
     def lie(self, values, number):
         sample = self.sample(values, number)
-        begin = sample.serialize(use_version_2=False)[:HEADER_AND_NUMBER]
-        sample.serialize = lambda **_: begin
+        more = sample.serialize(use_version_2=False) + MORE
+        sample.serialize = lambda **_: more
         self.writer.write(sample)
 
 
@@ -52,9 +48,10 @@ def main():
     participant = DomainParticipant(0)
     members = [("number", "long long"), ("text", "string"), ("value", "double")]
     if arguments.latched:
-        source = Latched(participant, "rt/latched", cyclone.own("lab_msgs::msg::dds_::Latched_", *members))
+        struct = cyclone.own("lab_msgs::msg::dds_::Latched_", *members)
+        source = cyclone.Source(participant, "rt/latched", struct, 1, *LATCHED)
     else:
-        source = Liar(participant, "Dialects/liar", cyclone.own("Dialects::Liar", *members))
+        source = Liar(participant, "Dialects/liar", cyclone.own("Dialects::Liar", *members), 1)
     cyclone.wait_for_readers([source])
     values, begun = random.Random(1), time.monotonic()
     with open(arguments.oracle, "a") as lines:

@@ -304,7 +304,7 @@ fn history_is_taken_once_whatever_happens_to_us() {
     setup.finish();
 }
 
-/// Every third sample ends too early for the type that its writer announces: kept as it came, and named.
+/// Every third sample is not of the type that its writer announces: kept as it came, and named.
 #[test]
 fn a_writer_that_sends_what_it_does_not_announce() {
     let _turn = exclusive();
