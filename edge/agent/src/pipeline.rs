@@ -35,6 +35,8 @@ const SILENT_MAX_NS: i64 = 30 * 86_400 * 1_000_000_000;
 const ORPHANS_MAX: usize = 65_536;
 /// After so long it will not, and the sample is taken as its reader's other samples are.
 const ORPHAN_NS: i64 = 2_000_000_000;
+/// Bindings of readers beyond those of writers, before they are looked through.
+const READERS_SPARE: usize = 1024;
 /// The ring is emptied in less.
 const GONE_NS: i64 = 60_000_000_000;
 
@@ -75,6 +77,20 @@ struct State {
     spares: Vec<Batch>,
     snapshots: Snapshots,
     looked_at_drops: UtcNanos,
+}
+
+impl State {
+    /// Writers some time after they went, and readers that no writer has any more.
+    fn forget_the_gone(&mut self, now: UtcNanos) {
+        let is_gone = |gone: UtcNanos| now.since(gone).abs() >= GONE_NS;
+        self.by_writer
+            .retain(|_, bound| !bound.gone.is_some_and(is_gone));
+        if READERS_SPARE + 2 * self.by_writer.len() < self.by_reader.len() {
+            let used: BTreeSet<ReaderId> =
+                self.by_writer.values().map(|bound| bound.reader).collect();
+            self.by_reader.retain(|reader, _| used.contains(reader));
+        }
+    }
 }
 
 /// The reader that was made for a writer is the one that its samples are taken from: others may get them too.
@@ -140,10 +156,7 @@ impl Pipeline {
             }
             if now.since(state.looked_at_drops).abs() >= LOOK_AT_DROPS_NS || stopping {
                 state.looked_at_drops = now;
-                let is_gone = |gone: UtcNanos| now.since(gone).abs() >= GONE_NS;
-                state
-                    .by_writer
-                    .retain(|_, bound| !bound.gone.is_some_and(is_gone));
+                state.forget_the_gone(now);
                 let mut dropped = self.consumer.take_dropped();
                 if stopping && count == 0 {
                     // Nobody will say any more what these are.

@@ -9,13 +9,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use common::services::Services;
 use common::{Options, Setup, exclusive};
 use efd_tests_e2e::Sim;
-use efd_tests_testkit::process;
+use efd_tests_testkit::process::{self, Daemon};
 use efd_tests_testkit::python::run_json;
 
 const SETTLE: Duration = Duration::from_secs(90);
@@ -78,6 +79,88 @@ fn writers_that_offer_other_things_are_taken_once() {
     let account = setup.law();
     assert_eq!((account.lost, duplicates), (0, 0), "{}", account.summary());
     setup.check_values("lake");
+    setup.finish();
+}
+
+/// Exit code and JSON.
+fn topics(setup: &Setup, settings: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let mut command = std::process::Command::new(common::programs().join("efd-edge"));
+    command.arg("--config").arg(setup.rig.edge_config());
+    let settings = settings.iter().flat_map(|it| ["--set", it]);
+    command
+        .args(settings)
+        .args(["topics", "--json", "--seconds", "4"]);
+    let captured = process::run(setup.rig.in_place(command), Duration::from_secs(60)).unwrap();
+    let json = serde_json::from_str(&captured.stdout).unwrap_or_default();
+    (captured.status.code(), json)
+}
+
+/// Beside the daemon, of nine kinds of writers; with a wrong partition; and of a bus on which nobody is.
+#[test]
+fn efd_edge_topics_tells_what_is_on_the_bus() {
+    let _turn = exclusive();
+    let mut setup = Setup::with(Options::new("topics"));
+    setup.start();
+    let mut command = setup.python("sal_bus.py");
+    command
+        .arg("publish")
+        .arg(Setup::lab_file("LabWeather"))
+        .arg(setup.rig.oracle())
+        .args(["--offers", "--seconds", "25"]);
+    let log = setup.rig.folder().join("publisher.log");
+    let mut publisher = Daemon::start("sal_bus.py", command, &log).unwrap();
+    setup.wait_for_samples(100);
+
+    let (code, bus) = topics(&setup, &[]);
+    let writers = bus["writers"].as_array().unwrap();
+    let states: BTreeSet<&str> = writers
+        .iter()
+        .filter_map(|it| it["state"].as_str())
+        .collect();
+    assert_eq!((code, states), (Some(0), BTreeSet::from(["read"])), "{bus}");
+    assert!(writers.len() > 9, "{bus}");
+    for (of, word) in [
+        ("vendor", "Cyclone DDS"),
+        ("durability", "transient_local"),
+        ("durability", "volatile"),
+        ("reliability", "best_effort"),
+        ("ownership", "exclusive"),
+        ("record", "lsst.sal.LabWeather.wind"),
+    ] {
+        assert!(
+            writers.iter().any(|writer| writer[of] == word),
+            "{of} {word}: {bus}"
+        );
+    }
+    let samples: u64 = writers.iter().filter_map(|it| it["samples"].as_u64()).sum();
+    assert!(samples > 100, "{bus}");
+    assert!(bus["participants"].as_array().unwrap().len() > 1, "{bus}");
+
+    let (code, bus) = topics(&setup, &["dds.partitions=[\"tucson.*\"]"]);
+    assert_eq!(
+        (code, &bus["writers"][0]["state"]),
+        (Some(1), &"not_ours".into()),
+        "{bus}"
+    );
+    assert!(
+        bus["hints"][0].as_str().unwrap().contains("dds.partitions"),
+        "{bus}"
+    );
+    let (code, bus) = topics(&setup, &["dds.domain=91"]);
+    assert_eq!(
+        (code, &bus["participants"]),
+        (Some(1), &serde_json::json!([])),
+        "{bus}"
+    );
+    assert!(bus["hints"].as_array().unwrap().len() > 1, "{bus}");
+
+    let status = publisher.wait(Duration::from_secs(60)).unwrap();
+    assert!(status.success(), "{}", publisher.log().tail(10));
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.stop().unwrap();
+    // A second reader takes nothing from the first.
+    let account = setup.law();
+    assert_eq!(account.lost, 0, "{}", account.summary());
     setup.finish();
 }
 
