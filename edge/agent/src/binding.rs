@@ -63,6 +63,16 @@ pub struct Offered<'a> {
     pub keeps_history: bool,
 }
 
+impl Offered<'_> {
+    /// Of a topic that is not SAL's.
+    pub fn kind(self) -> TopicKind {
+        match self.keeps_history {
+            true => TopicKind::Event,
+            false => TopicKind::Telemetry,
+        }
+    }
+}
+
 /// What a type is known from.
 #[derive(Clone, Debug)]
 pub enum KnownType {
@@ -193,10 +203,7 @@ impl TopicPlan {
         Ok(Self {
             dds_topic: offered.dds_topic.to_owned(),
             dds_type: offered.dds_type.to_owned(),
-            kind: match offered.keeps_history {
-                true => TopicKind::Event,
-                false => TopicKind::Telemetry,
-            },
+            kind: offered.kind(),
             schema: Schema::new(AvroSchema::of_general(&topic).json),
             reading: Reading::General(GeneralPlan::compile(&topic)),
             topic: topic.name,

@@ -122,6 +122,22 @@ struct Joined {
     participant: Participant,
 }
 
+impl Joined {
+    fn leave(self) {
+        let Self {
+            readers,
+            participant,
+            discovery,
+            ..
+        } = self;
+        drop(readers);
+        drop(discovery);
+        if let Err(error) = participant.close(CLOSE_WITHIN) {
+            tracing::warn!(%error, "Leaving the bus takes long");
+        }
+    }
+}
+
 const POLL: Duration = Duration::from_millis(100);
 /// While types are asked for.
 const POLL_ANSWERS: Duration = Duration::from_millis(2);
@@ -248,18 +264,9 @@ impl Bus {
             let writer = writer.info.handle;
             self.tell(BusNotice::WriterGone { writer });
         }
-        let Joined {
-            readers,
-            participant,
-            discovery,
-            ..
-        } = joined;
-        self.refused_before = readers.values().fold(self.refused_before, Refused::add);
-        drop(readers);
-        drop(discovery);
-        if let Err(error) = participant.close(CLOSE_WITHIN) {
-            tracing::warn!(%error, "Leaving the bus takes long");
-        }
+        let readers = joined.readers.values();
+        self.refused_before = readers.fold(self.refused_before, Refused::add);
+        joined.leave();
     }
 
     fn apply(&mut self, joined: &mut Joined, event: DiscoveryEvent) {

@@ -51,10 +51,7 @@ impl ParkedKind {
         };
         let sal = sal_progress_key(&self.dds_type);
         let general = general_progress_key(&self.dds_type);
-        let lane = match self.keeps_history {
-            true => LaneKind::Events,
-            false => LaneKind::Telemetry,
-        };
+        let lane = self.offered().kind().lane();
         [
             of(LaneKind::Events, &sal),
             of(LaneKind::Telemetry, &sal),

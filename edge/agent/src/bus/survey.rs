@@ -8,7 +8,7 @@ use efd_edge_transcode::LeapSeconds;
 use efd_shared_daemon::clock::{monotonic_now, utc_now};
 use efd_shared_model::UtcNanos;
 
-use super::{Bus, CLOSE_WITHIN, Joined, Lack, POLL_ANSWERS};
+use super::{Bus, Joined, Lack, POLL_ANSWERS};
 use crate::binding::TopicPlan;
 
 const SAMPLES_AT_ONCE: usize = 4096;
@@ -140,16 +140,7 @@ impl Bus {
             by(a).cmp(&by(b))
         });
         let participants = joined.discovery.participants().cloned().collect();
-        let Joined {
-            readers,
-            discovery,
-            participant,
-            ..
-        } = joined;
-        drop((readers, discovery));
-        if let Err(error) = participant.close(CLOSE_WITHIN) {
-            tracing::warn!(%error, "Leaving the bus takes long");
-        }
+        joined.leave();
         Ok(Survey {
             participants,
             writers,
