@@ -143,6 +143,9 @@ const POLL: Duration = Duration::from_millis(100);
 const POLL_ANSWERS: Duration = Duration::from_millis(2);
 /// A volatile writer's samples before this has a reader are not ours: it may not take long.
 const TYPE_WITHIN_NS: i64 = 300_000_000;
+/// Where no IDL file has the type: two writers may mean different ones by the same name, and what is kept raw does not say
+/// whose it is.
+const ONLY_TYPE_WITHIN_NS: i64 = 1_000_000_000;
 const LOOK_AT_IDL_NS: i64 = 1_000_000_000;
 const SILENCE_NS: i64 = 30_000_000_000;
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -290,7 +293,11 @@ impl Bus {
                     return self.serve(joined, *info, Asked::Nothing, None);
                 }
                 joined.asker.ask(guid, handle);
-                let until = monotonic_now() + TYPE_WITHIN_NS;
+                let within = match self.types.known(&info, &Asked::NoAnswerYet) {
+                    Some(_) => TYPE_WITHIN_NS,
+                    None => ONLY_TYPE_WITHIN_NS,
+                };
+                let until = monotonic_now() + within;
                 let info = *info;
                 joined.awaited.insert(guid, AwaitedWriter { info, until });
             }

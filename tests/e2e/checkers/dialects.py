@@ -7,12 +7,14 @@ public topics, Eclipse's Python binding reads the bus. The oracle, lines of JSON
 usage: dialects.py ORACLE lake LAKE [SITE]
        dialects.py ORACLE kafka BROKERS REGISTRY SITE
        dialects.py ORACLE bus [DOMAIN]         listens until all is quiet, then looks at the oracle: publishers alone
-       dialects.py - count LAKE TOPIC FIELD    how many samples, and what is missing or doubled of what FIELD counts
 
 Prints one JSON object last: topics, published, stored, compared, missing, duplicate, mismatched, unexpected (nobody
-published it, or its topic), losses and rejected (records of `efd.losses` and `efd.rejected`), faults (the first ten).
+published it, or its topic), losses and rejected (records of `efd.losses` and `efd.rejected`), statistics (what `ddsperf`
+says of its processor), faults (the first ten).
 
-A sample is recognised by its field `number`, or `data` where it has none.
+A sample is recognised by its field `number`, or `data` where it has none. Of Eclipse's load generator `ddsperf -k all -n 3
+pub … size 200`, if its topic is there, the oracle is what its source says that it sends: all that it numbers from the first
+that is stored to the last.
 """
 
 import json
@@ -80,12 +82,23 @@ def difference(expected, stored, path=""):
 
 
 def key_of(record):
-    return record["number"] if "number" in record else record.get("data")
+    return next((record[name] for name in ("number", "data", "seq") if name in record), None)
+
+
+DDSPERF = "DDSPerfRDataKS"
+
+
+def ddsperf(stored):
+    """Lines of an oracle. Of 200 bytes 12 are the two numbers and the length."""
+    numbers = [record["seq"] for record, _ in stored]
+    baggage = {"$bytes": "ee" * 188}
+    records = (dict(seq=n, keyval=n % 3, baggage=baggage) for n in range(min(numbers), max(numbers) + 1))
+    return [dict(record=record, source_time=True) for record in records]
 
 
 class Account:
     def __init__(self):
-        names = "topics published stored compared missing duplicate unexpected losses rejected".split()
+        names = "topics published stored compared missing duplicate unexpected losses rejected statistics".split()
         self.result = dict.fromkeys(names, 0)
         self.faults = []
 
@@ -109,6 +122,17 @@ class Account:
                 self.result["compared"] += 1
             seen.add(key)
         self.result["missing"] += len(wanted.keys() - seen)
+
+    def others(self, names, records):
+        """What no line of the oracle is of."""
+        for name in names:
+            stored = list(records(name))
+            if name == avro_name(DDSPERF)[0]:
+                self.topic(DDSPERF, ddsperf(stored), stored)
+                continue
+            kinds = {"efd.losses": "losses", "efd.rejected": "rejected", "dds.DDSPerfCPUStats": "statistics"}
+            kind = kinds.get(name, "unexpected")
+            self.result[kind] += len(stored)
 
     def times(self, line, about):
         wanted, source, received = line["source_time"], about[SOURCE_TIME], about[RECEIVED_TIME]
@@ -173,9 +197,7 @@ def from_lake(account, path, lake, site="*"):
         name = stored_name(topic, present)
         account.topic(topic, expected, map(nested, lake_rows(lake, site, name)))
         present.discard(name)
-    for name in present:
-        kind = {"efd.losses": "losses", "efd.rejected": "rejected"}.get(name, "unexpected")
-        account.result[kind] += sum(1 for _ in lake_rows(lake, site, name))
+    account.others(present, lambda name: map(nested, lake_rows(lake, site, name)))
 
 
 def from_kafka(account, path, brokers, registry, site):
@@ -210,9 +232,7 @@ def from_kafka(account, path, brokers, registry, site):
         name = stored_name(topic, present)
         account.topic(topic, expected, records(name))
         present.discard(name)
-    for name in present:
-        kind = {"efd.losses": "losses", "efd.rejected": "rejected"}.get(name, "unexpected")
-        account.result[kind] += sum(1 for _ in records(name))
+    account.others(present, records)
     consumer.close()
 
 
@@ -274,19 +294,8 @@ def plain(value):
     return [plain(inner) for inner in value] if isinstance(value, list) else value
 
 
-def count(numbers):
-    """Of what counts without gaps."""
-    seen = set(numbers)
-    span = max(seen) - min(seen) + 1 if seen else 0
-    return dict(stored=len(numbers), missing=span - len(seen), duplicate=len(numbers) - len(seen))
-
-
 def main():
     path, store, *rest = sys.argv[1:]
-    if store == "count":
-        lake, topic, field = rest
-        print(json.dumps(count([row[field] for row in lake_rows(lake, "*", avro_name(topic)[0])])))
-        return
     account = Account()
     {"lake": from_lake, "kafka": from_kafka, "bus": from_bus}[store](account, path, *rest)
     account.print()

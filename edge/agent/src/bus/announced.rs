@@ -12,6 +12,7 @@ use efd_shared_types::xtypes::{self, Announced};
 const FIRST_WITHIN: Duration = Duration::from_millis(100);
 /// For the other attempts, behind those who were not asked yet.
 const AGAIN_WITHIN: Duration = Duration::from_secs(1);
+/// From the second to the third, and so on. The second may be in time for the first samples.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const ATTEMPTS_MAX: u32 = 5;
 /// Writers come and go by thousands.
@@ -89,9 +90,10 @@ impl Thread {
     fn run(mut self) {
         let mut settled = 0u32;
         loop {
-            let patience = match self.waiting.is_empty() {
-                true => TIDY_AFTER,
-                false => AGAIN_AFTER,
+            let patience = match self.waiting.front().map(|question| question.attempts) {
+                None => TIDY_AFTER,
+                Some(0 | 1) => Duration::ZERO,
+                Some(_) => AGAIN_AFTER,
             };
             let question = match self.asked.recv_timeout(patience) {
                 Ok(question) => Some(question),
