@@ -1,5 +1,7 @@
 //! What each subcommand does.
 
+mod account;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,9 +15,12 @@ use efd_shared_model::EdgeId;
 use serde_json::Value as Json;
 
 use crate::config::{Config, HTTP_PORT, Role};
+use crate::ledger::Question;
 use crate::log::Place;
 use crate::meters::PROGRAM;
 use crate::{Arguments, CaCommand, Command, run};
+
+use account::Told;
 
 const ENVIRONMENT: &str = "EFD_CENTRAL__";
 const WITHIN: Duration = Duration::from_secs(5);
@@ -47,6 +52,29 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit, Box<dyn std::error:
         Command::Check => check(&load(&path, &set, &[])?),
         Command::Status { json } => status(&load(&path, &set, &[])?, json),
         Command::Edges { json } => edges(&load(&path, &set, &[])?, json),
+        Command::Account {
+            site,
+            topic,
+            from,
+            to,
+            day_obs,
+            hours,
+            all,
+            verify,
+            json,
+        } => {
+            let question = Question {
+                site,
+                topic,
+                from,
+                until: to,
+                day_obs,
+                hours,
+                verify,
+            };
+            let told = Told { json, all };
+            account::account(&load(&path, &set, &[])?, &question, told)
+        }
         Command::Ca { folder, command } => authority(&folder, command),
     };
     Ok(exit?)
@@ -217,7 +245,7 @@ fn status(config: &Config, as_json: bool) -> Result<Exit> {
     if as_json {
         say(&status.to_string());
     } else {
-        for section in ["version", "ingest", "log", "lake", "feed", "certificate"] {
+        for section in ["version", "ingest", "log", "lake", "feed", "ledger", "certificate"] {
             say(&format!("{section:<12}{}", one_line(&status[section])));
         }
         say(&format!(
@@ -236,9 +264,10 @@ fn status(config: &Config, as_json: bool) -> Result<Exit> {
 }
 
 /// States that need no person.
-const CONSUMERS: [(&str, &[&str]); 2] = [
+const CONSUMERS: [(&str, &[&str]); 3] = [
     ("lake", &["off", "starting", "running"]),
     ("feed", &["off", "starting", "running", "reading_back"]),
+    ("ledger", &["off", "running"]),
 ];
 
 fn complaints(status: &Json) -> Vec<String> {
@@ -352,7 +381,8 @@ mod tests {
     #[test]
     fn a_dead_consumer_is_complained_of() {
         let well = json!({
-            "log": { "room": 1 }, "lake": { "state": "running" }, "feed": { "state": "off" }, "edges": [],
+            "log": { "room": 1 }, "lake": { "state": "running" }, "feed": { "state": "off" },
+            "ledger": { "state": "running" }, "edges": [],
             "certificate": { "days_left": 300 },
         });
         assert_eq!(complaints(&well), Vec::<String>::new());

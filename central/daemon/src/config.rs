@@ -64,11 +64,13 @@ pub(crate) enum Role {
     Ingest,
     Feed,
     Lake,
+    /// The account of what is complete. Every process that has it keeps a book of its own.
+    Ledger,
 }
 
 impl Role {
     fn all() -> BTreeSet<Self> {
-        [Self::Ingest, Self::Feed, Self::Lake].into()
+        [Self::Ingest, Self::Feed, Self::Lake, Self::Ledger].into()
     }
 }
 

@@ -12,6 +12,7 @@ mod config;
 mod connection;
 mod fleet;
 mod ingest;
+mod ledger;
 mod log;
 mod meters;
 mod roles;
@@ -53,7 +54,7 @@ struct Arguments {
 enum Command {
     /// Ingest, log, feed and lake; until SIGTERM, which drains and commits.
     Run {
-        /// What this process does, in place of the configuration's `roles`: ingest, feed, lake.
+        /// What this process does, in place of the configuration's `roles`: ingest, feed, lake, ledger.
         #[arg(long, value_delimiter = ',')]
         roles: Vec<config::Role>,
         /// Faults for tests: `ack-early`, `no-dedup`, `die-after-append`, `die-before-checkpoint`.
@@ -70,6 +71,35 @@ enum Command {
     },
     /// The edges that the running daemon has heard of.
     Edges {
+        #[arg(long)]
+        json: bool,
+    },
+    /// What was published, stored and lost, by topic and hour, and for every difference its reason. Exit code 0 where each
+    /// has one, 1 where not, 2 without an answer.
+    Account {
+        #[arg(long)]
+        site: Option<String>,
+        /// `*` and `?` are wildcards.
+        #[arg(long)]
+        topic: Option<String>,
+        /// 2026-11-24T06:00:00Z, or -2h for two hours ago; whole hours are told.
+        #[arg(long, allow_hyphen_values = true)]
+        from: Option<String>,
+        /// Exclusive.
+        #[arg(long, alias = "until", allow_hyphen_values = true)]
+        to: Option<String>,
+        /// The night that begins on this day, 20261127: from noon to noon, UTC.
+        #[arg(long, value_name = "YYYYMMDD", conflicts_with_all = ["from", "to"])]
+        day_obs: Option<String>,
+        /// A row for each topic and hour, in place of one for each topic.
+        #[arg(long)]
+        hours: bool,
+        /// Topics that are complete too.
+        #[arg(long)]
+        all: bool,
+        /// Read the stores themselves and hold them against the book; what is missing is asked for again.
+        #[arg(long)]
+        verify: bool,
         #[arg(long)]
         json: bool,
     },

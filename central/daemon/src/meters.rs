@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 
 use crate::appender::Appender;
 use crate::fleet::Fleet;
+use crate::ledger::LedgerStatus;
 use crate::roles::{FeedWorkers, LakeStatus};
 
 /// Everything that counts.
@@ -24,6 +25,7 @@ pub(crate) struct Meters {
     pub(crate) log: Arc<dyn BlockLog>,
     pub(crate) lake: Option<LakeStatus>,
     pub(crate) feed: Option<FeedWorkers>,
+    pub(crate) ledger: Option<LedgerStatus>,
     pub(crate) credentials: Arc<Credentials>,
 }
 
@@ -63,6 +65,10 @@ impl Meters {
             },
             "lake": self.lake.as_ref().map_or(json!({ "state": "off", "behind_blocks": 0 }), LakeStatus::to_json),
             "feed": self.feed.as_ref().map_or(json!({ "state": "off", "behind_blocks": 0 }), feed_json),
+            "ledger": self.ledger.as_ref().map_or_else(
+                || json!({ "state": "off", "behind_blocks": 0 }),
+                |ledger| ledger.to_json(&*self.log),
+            ),
             "edges": self.fleet.to_json(),
             "certificate": { "days_left": self.credentials.facts().days_left(utc_now()) },
         })
@@ -92,7 +98,7 @@ fn feed_json(workers: &FeedWorkers) -> Json {
 const ABSENT_LANES_SHOWN: usize = 100;
 
 /// Numbers of `/status`, under the name that Prometheus has for them.
-const METRICS: [(&str, &str, &str); 28] = [
+const METRICS: [(&str, &str, &str); 31] = [
     (
         "edge_connections",
         "/ingest/connections",
@@ -211,6 +217,21 @@ const METRICS: [(&str, &str, &str); 28] = [
         "feed_parked_outputs",
         "/feed/parked_outputs",
         "Public topics that refuse records",
+    ),
+    (
+        "ledger_records",
+        "/ledger/records",
+        "Records that the ledger has counted since the start",
+    ),
+    (
+        "ledger_behind_blocks",
+        "/ledger/behind_blocks",
+        "Blocks of the log that the ledger has not counted",
+    ),
+    (
+        "ledger_unreadable",
+        "/ledger/unreadable",
+        "Blocks and losses that the ledger could not read",
     ),
     (
         "certificate_days",

@@ -18,6 +18,7 @@ use efd_shared_model::Shard;
 use serde_json::{Value as Json, json};
 
 use crate::config::Config;
+use crate::ledger::LedgerRole;
 
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,12 @@ impl LakeStatus {
         let mut now = lock(&self.now);
         now.counters = lake.counters();
         now.progress.clone_from(lake.committed());
+    }
+
+    /// What the newest commit has; `None` where another process writes the lake.
+    pub(crate) fn settled(&self) -> Option<Progress> {
+        let now = lock(&self.now);
+        (now.state != State::StandingBy).then(|| now.progress.clone())
     }
 
     /// Blocks of the log that no commit covers.
@@ -184,7 +191,32 @@ pub(crate) struct FeedWorker {
     pub(crate) status: FeedStatus,
 }
 
+impl FeedWorker {
+    /// `None` where another process runs it.
+    fn settled(&self) -> Option<Progress> {
+        let is_here = self.status.read().state != FeedState::StandingBy;
+        is_here.then(|| self.status.settled())
+    }
+}
+
 pub(crate) type FeedWorkers = Vec<FeedWorker>;
+
+/// What all workers have durably that read a lane; `None` where one of them runs elsewhere.
+pub(crate) fn feed_progress(workers: &FeedWorkers) -> Option<Progress> {
+    let settled = workers.iter().map(|worker| Some((worker.shard, worker.settled()?)));
+    let settled = settled.collect::<Option<Vec<_>>>()?;
+    let mut all = Progress::default();
+    let lanes = settled.iter().flat_map(|(_, progress)| progress.seen.keys());
+    for lane in lanes.collect::<std::collections::BTreeSet<_>>() {
+        let of_lane = Shard::from_number(lane.lane.shard);
+        let readers = settled.iter().filter(|(shard, _)| shard.meets(of_lane));
+        let seen = readers.map(|(_, progress)| progress.seen.get(lane).cloned().unwrap_or_default());
+        if let Some(seen) = seen.reduce(|one, other| one.intersection(&other)) {
+            all.seen.insert(*lane, seen);
+        }
+    }
+    Some(all)
+}
 
 impl FeedRole {
     pub(crate) fn shared(options: &FeedOptions, workers: u16, lease: Lease) -> Result<Self> {
@@ -213,6 +245,7 @@ impl FeedRole {
 #[derive(Debug)]
 pub(crate) struct Roles {
     lake: Option<JoinHandle<Result<()>>>,
+    ledger: Option<JoinHandle<Result<()>>>,
     feed: Vec<JoinHandle<Result<()>>>,
     keeper: JoinHandle<()>,
     stop_lake: Arc<AtomicBool>,
@@ -233,6 +266,7 @@ impl Roles {
         log: Arc<dyn BlockLog>,
         lake: Option<LakeRole>,
         feed: Option<FeedRole>,
+        ledger: Option<LedgerRole>,
         retain: Duration,
         readiness: &Readiness,
     ) -> Result<Self> {
@@ -244,27 +278,39 @@ impl Roles {
         let mut consumers = Vec::new();
         if let Some(status) = lake.as_ref().map(LakeRole::status) {
             *lock(&status.log) = Some(Arc::clone(&log));
-            let settled = move || {
-                let now = lock(&status.now);
-                (now.state != State::StandingBy).then(|| now.progress.clone())
-            };
             consumers.push(Consumer {
                 name: "lake",
                 shard: Shard::WHOLE,
-                settled: Box::new(settled),
+                settled: Box::new(move || status.settled()),
             });
         }
-        for FeedWorker { shard, status } in feed.iter().flat_map(FeedRole::status) {
-            let settled = move || {
-                let is_here = status.read().state != FeedState::StandingBy;
-                is_here.then(|| status.settled())
-            };
+        for worker in feed.iter().flat_map(FeedRole::status) {
             consumers.push(Consumer {
                 name: "feed",
-                shard,
-                settled: Box::new(settled),
+                shard: worker.shard,
+                settled: Box::new(move || worker.settled()),
             });
         }
+        let ledger = ledger.map(|role| {
+            let status = role.status();
+            consumers.push(Consumer {
+                name: "ledger",
+                shard: Shard::WHOLE,
+                settled: Box::new({
+                    let status = status.clone();
+                    move || Some(status.settled())
+                }),
+            });
+            let (log, stop, readiness) =
+                (Arc::clone(&log), Arc::clone(&stop_lake), readiness.clone());
+            let failed = move |reason: String| {
+                readiness.waits("ledger", format!("its thread ended: {reason}"));
+                status.fail(reason);
+            };
+            spawn("ledger", move || {
+                watched("ledger", failed, || role.run(log, &stop))
+            })
+        });
         let lake = lake.map(|role| {
             let (log, stop, readiness) =
                 (Arc::clone(&log), Arc::clone(&stop_lake), readiness.clone());
@@ -287,6 +333,7 @@ impl Roles {
         };
         Ok(Self {
             lake: lake.transpose()?,
+            ledger: ledger.transpose()?,
             feed,
             keeper,
             stop_lake,
@@ -299,6 +346,7 @@ impl Roles {
     pub(crate) fn drain(self) -> Result<()> {
         let Self {
             lake,
+            ledger,
             feed,
             keeper,
             stop_lake,
@@ -310,7 +358,8 @@ impl Roles {
         let mut failed = Vec::new();
         let lake = lake.map(|thread| ("lake", thread));
         let feed = feed.into_iter().map(|thread| ("feed", thread));
-        for (name, thread) in lake.into_iter().chain(feed) {
+        let ledger = ledger.map(|thread| ("ledger", thread));
+        for (name, thread) in lake.into_iter().chain(ledger).chain(feed) {
             match thread.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => failed.push(format!("{name}: {error:#}")),

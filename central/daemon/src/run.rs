@@ -18,6 +18,7 @@ use crate::config::{Config, HTTP_PORT, Role};
 use crate::connection::Shared;
 use crate::fleet::Fleet;
 use crate::ingest;
+use crate::ledger::{self, Desk, LedgerRole};
 use crate::log::Place;
 use crate::meters::Meters;
 use crate::roles::{FeedRole, LakeRole, Roles};
@@ -118,12 +119,30 @@ pub(crate) fn run(
     } else {
         None
     };
+    let ledger = match config.roles.contains(&Role::Ledger) {
+        true => Some(LedgerRole::open(config)?),
+        false => None,
+    };
+    let desk = ledger.as_ref().map(|ledger| Desk {
+        ledger: ledger.status(),
+        log: Arc::clone(&log),
+        lake: lake.as_ref().map(LakeRole::status),
+        feed: feed.as_ref().map(FeedRole::status),
+        stop: stop.clone(),
+        verifying: Arc::default(),
+    });
+    let extra = desk.clone().map(ledger::routes);
+    let table = match desk.filter(|_| config.has_lake()) {
+        Some(desk) => Some(ledger::keep_table(desk, config.lake_path())?),
+        None => None,
+    };
     let meters = Meters {
         fleet: Arc::clone(&fleet),
         appender: appender.clone(),
         log: Arc::clone(&log),
         lake: lake.as_ref().map(LakeRole::status),
         feed: feed.as_ref().map(FeedRole::status),
+        ledger: ledger.as_ref().map(LedgerRole::status),
         credentials: Arc::clone(&credentials),
     };
     let mut registry = Registry::default();
@@ -133,13 +152,13 @@ pub(crate) fn run(
         metrics: Arc::new(registry),
         readiness: readiness.clone(),
         status: Arc::new(move || meters.status()),
-        extra: Default::default(),
+        extra: extra.unwrap_or_default(),
         open: Default::default(),
     };
     let served = runtime.spawn(server.serve(surface, stop.clone()));
     runtime.spawn(Arc::clone(&credentials).watch(LOOK_AT_FILES, certificate_metrics, stop.clone()));
     let retain = config.log.retain.duration();
-    let roles = Roles::start(Arc::clone(&log), lake, feed, retain, &readiness)?;
+    let roles = Roles::start(Arc::clone(&log), lake, feed, ledger, retain, &readiness)?;
     runtime.spawn(watch_losses(Arc::clone(&log), losses_in, stop.clone()));
     let shared = Shared {
         log: Arc::clone(&log),
@@ -173,6 +192,9 @@ pub(crate) fn run(
         }
     });
     let ended = roles.drain();
+    if table.is_some_and(|table| table.join().is_err()) {
+        tracing::error!("The thread of the completeness table panicked");
+    }
     // Notes of what was received, and of where the log ends: the next start finds out by them what a disk has lost.
     log.maintain();
     runtime.block_on(async {

@@ -22,6 +22,7 @@ mod buffer;
 mod chain;
 mod commit;
 mod compact;
+mod completeness;
 mod counters;
 mod disk;
 mod error;
@@ -35,6 +36,7 @@ mod write;
 
 pub use commit::{Commit, FileEntry, Totals};
 pub use compact::Compacted;
+pub use completeness::{CompletenessRow, put_completeness};
 pub use counters::Counters;
 pub use disk::{Disk, LocalDisk};
 pub use error::LakeError;

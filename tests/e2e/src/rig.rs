@@ -451,7 +451,8 @@ impl Rig {
             for place in rig.running() {
                 let central = rig.status_of(place)?;
                 let is_idle = is_zero(&central, "/lake/behind_blocks")
-                    && is_zero(&central, "/feed/behind_blocks");
+                    && is_zero(&central, "/feed/behind_blocks")
+                    && is_zero(&central, "/ledger/behind_blocks");
                 if !is_idle {
                     return Ok(false);
                 }

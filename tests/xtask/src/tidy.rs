@@ -65,7 +65,7 @@ const LAYERS: [&[&str]; 12] = [
     &["edge/agent", "edge/inspect"],
     &["central/kafka"],
     &["central/producer", "central/log"],
-    &["central/feed", "central/lake"],
+    &["central/feed", "central/lake", "central/ledger"],
     &["central/daemon"],
     &[
         "tests/sim",

@@ -1,0 +1,129 @@
+//! Answers: the account, and the account held against the stores.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, TryLockError};
+
+use anyhow::{Context as _, Result, bail};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json as Body, Router};
+use efd_central_ledger::{Book, Stage, recount};
+use efd_central_log::{BlockLog, Progress};
+use efd_shared_daemon::clock::utc_now;
+use efd_shared_daemon::shutdown::Stop;
+use efd_shared_daemon::when::Named;
+use serde_json::{Value as Json, json};
+
+use super::{Asked, LedgerStatus, Question};
+use crate::roles::{FeedWorkers, LakeStatus, feed_progress};
+
+/// Who answers, and where it looks.
+#[derive(Clone, Debug)]
+pub(crate) struct Desk {
+    pub(crate) ledger: LedgerStatus,
+    pub(crate) log: Arc<dyn BlockLog>,
+    pub(crate) lake: Option<LakeStatus>,
+    pub(crate) feed: Option<FeedWorkers>,
+    pub(crate) stop: Stop,
+    /// A reading of all stores at a time.
+    pub(crate) verifying: Arc<Mutex<()>>,
+}
+
+pub(crate) fn routes(desk: Desk) -> Router {
+    Router::new()
+        .route("/api/v1/account", get(account))
+        .with_state(desk)
+}
+
+async fn account(State(desk): State<Desk>, Query(question): Query<Question>) -> Response {
+    let asked = match question.understand(utc_now(), Named::PARAMETERS) {
+        Ok(asked) => asked,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    match tokio::task::spawn_blocking(move || desk.answer(&asked)).await {
+        Ok(Ok(answer)) => Body(answer).into_response(),
+        Ok(Err(error)) => {
+            tracing::error!(error = format!("{error:#}"), "The account could not be made");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response()
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the account could not be made\n").into_response(),
+    }
+}
+
+impl Desk {
+    fn answer(&self, asked: &Asked) -> Result<Json> {
+        let book = Book::open(&self.ledger.folder)?;
+        let stages = self.stages(&book)?;
+        let account = book.account(&asked.filter, &stages)?;
+        let account = match asked.with_hours {
+            true => account,
+            false => account.by_topic(),
+        };
+        let mut answer = account.to_json(asked.with_hours);
+        let time = |hour: Option<efd_central_ledger::Hour>| hour.map(|hour| hour.begin().to_string());
+        answer["from"] = time(asked.filter.from).into();
+        answer["until"] = time(asked.filter.until).into();
+        let unknown = |stage: &Stage| Some((stage.name, stage.lacks.as_ref().err()?.clone()));
+        answer["unknown"] = json!(stages.iter().filter_map(unknown).collect::<BTreeMap<_, _>>());
+        answer["behind_blocks"] = self.ledger.to_json(&*self.log)["behind_blocks"].clone();
+        if asked.verify {
+            answer["verify"] = self.verify(&book, asked)?;
+        }
+        Ok(answer)
+    }
+
+    /// The stores that this process can speak for.
+    pub(super) fn stages(&self, book: &Book) -> Result<Vec<Stage>> {
+        let mut progress: Vec<(&'static str, Result<Progress, String>)> = Vec::new();
+        if let Some(feed) = &self.feed {
+            let elsewhere = || "another process runs the feed".to_owned();
+            progress.push(("feed", feed_progress(feed).ok_or_else(elsewhere)));
+        }
+        if let Some(lake) = &self.lake {
+            let elsewhere = || "another process writes the lake".to_owned();
+            progress.push(("lake", lake.settled().ok_or_else(elsewhere)));
+        }
+        let stage = |(name, progress): (&'static str, Result<Progress, String>)| {
+            let lacks = match progress {
+                Ok(progress) => book.lacks(&*self.log, &progress)?,
+                Err(why) => Err(why),
+            };
+            Ok(Stage { name, lacks })
+        };
+        progress.into_iter().map(stage).collect()
+    }
+
+    /// Reads the log to its end, and holds it against the book.
+    fn verify(&self, book: &Book, asked: &Asked) -> Result<Json> {
+        let _alone = match self.verifying.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                bail!("the stores are being verified already; ask again later")
+            }
+        };
+        let go_on = || !self.stop.is_asked();
+        let held = recount(&*self.log, &go_on).context("read the log")?;
+        let held = held.context("the centre stops")?;
+        let (missing, differences) = book.check_log(&held, &asked.filter)?;
+        // The edge is asked for what the log has lost; what it has not either becomes a loss by name.
+        let wanted = match missing.is_empty() {
+            true => 0,
+            false => self.log.note_lost(&missing).context("ask for what is lost")?,
+        };
+        let missing: BTreeMap<String, String> = missing
+            .iter()
+            .map(|(lane, numbers)| (lane.to_string(), numbers.to_string()))
+            .collect();
+        let differences: Vec<Json> = differences.iter().map(|it| it.to_json()).collect();
+        Ok(json!({
+            "log": {
+                "blocks": held.blocks.values().map(|numbers| numbers.member_count()).sum::<u64>(),
+                "damaged_places": held.damaged, "missing_blocks": missing, "asked_for_again": wanted,
+            },
+            "differences": differences,
+        }))
+    }
+}

@@ -1,0 +1,180 @@
+//! What a store lacks of what the ledger has, and what the log holds of it: recounted from blocks.
+
+use std::collections::BTreeMap;
+
+use efd_central_log::{BlockLog, Entry, LogError, Place, Progress, Reading};
+use efd_shared_model::digest::{Count, RecordDigests};
+use efd_shared_model::{EpochLane, RangeSet, SealedBlock};
+use rusqlite::{OptionalExtension as _, params};
+
+use crate::{Book, Hour, LedgerError};
+
+/// Site, topic, hour.
+pub type Key = (String, String, Hour);
+pub type Counts = BTreeMap<Key, Count>;
+
+/// Of the log, for each turn.
+const READ_BYTES: usize = 4 << 20;
+/// Blocks that are read one by one.
+const BEHIND_MAX: u64 = 4096;
+
+/// What the log holds, each block once.
+#[derive(Debug, Default)]
+pub struct Held {
+    pub counts: Counts,
+    pub blocks: BTreeMap<EpochLane, RangeSet>,
+    /// Places whose block cannot be read.
+    pub damaged: u64,
+}
+
+/// Adds the block's records. Blocks that do not open count as damaged by whoever reads them.
+fn count<L: BlockLog + ?Sized>(
+    log: &L,
+    sealed: &SealedBlock,
+    counts: &mut Counts,
+) -> Result<bool, LogError> {
+    let Ok(block) = sealed.open() else {
+        return Ok(false);
+    };
+    let mut digests = RecordDigests::of_block(&sealed.id());
+    for section in block.sections() {
+        let Some(stream) = log.stream(sealed.id().lane.epoch, section.stream())? else {
+            continue;
+        };
+        let (site, topic) = (stream.site.to_string(), &stream.declaration.topic);
+        let mut by_hour: BTreeMap<Hour, Count> = BTreeMap::new();
+        for record in section.records() {
+            let hour = Hour::of(record.stamps.event_time);
+            by_hour.entry(hour).or_default().add(digests.of(record.index));
+        }
+        for (hour, count) in by_hour {
+            let key = (site.clone(), topic.clone(), hour);
+            counts.entry(key).or_default().merge(count);
+        }
+    }
+    Ok(true)
+}
+
+/// Reads all that the log holds; `go_on` is asked now and then, and ends it by `false`.
+pub fn recount<L: BlockLog + ?Sized>(
+    log: &L,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Option<Held>, LogError> {
+    let mut held = Held::default();
+    for partition in log.partitions()? {
+        let (mut next, end) = log.bounds(&partition)?;
+        while next < end {
+            if !go_on() {
+                return Ok(None);
+            }
+            match log.read(&partition, next, READ_BYTES)? {
+                Reading::Entries(entries) => {
+                    let Some(last) = entries.last() else { break };
+                    next = last.place().next();
+                    for entry in &entries {
+                        take(log, entry, &mut held)?;
+                    }
+                }
+                Reading::Absent { next: after } => next = after,
+                Reading::Rewound { .. } => break,
+            }
+        }
+    }
+    Ok(Some(held))
+}
+
+fn take<L: BlockLog + ?Sized>(log: &L, entry: &Entry, held: &mut Held) -> Result<(), LogError> {
+    match entry {
+        Entry::Damaged { .. } => held.damaged += 1,
+        Entry::Block { block, .. } => {
+            let id = block.id();
+            let numbers = held.blocks.entry(id.lane).or_default();
+            if numbers.contains(id.number.0) {
+                return Ok(());
+            }
+            if count(log, block, &mut held.counts)? {
+                numbers.insert(id.number.0);
+            } else {
+                held.damaged += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Book {
+    /// Records that the ledger has and a store with this progress has not; else why that is not known.
+    pub fn lacks<L: BlockLog + ?Sized>(
+        &self,
+        log: &L,
+        has: &Progress,
+    ) -> Result<Result<Counts, String>, LedgerError> {
+        let mut missing = Vec::new();
+        for (lane, seen) in &self.progress()?.seen {
+            let lacking = match has.seen.get(lane) {
+                Some(has) => seen.difference(has),
+                None => seen.clone(),
+            };
+            missing.push((*lane, lacking));
+        }
+        let blocks: u64 = missing.iter().map(|(_, it)| it.member_count()).sum();
+        if blocks > BEHIND_MAX {
+            return Ok(Err(format!(
+                "{blocks} blocks behind, at most {BEHIND_MAX} are looked into"
+            )));
+        }
+        let mut counts = Counts::new();
+        for (lane, numbers) in missing {
+            for number in numbers.iter().flatten() {
+                if !self.count_block(log, lane, number, &mut counts)? {
+                    return Ok(Err(format!(
+                        "block {lane}/{number} is not in the log any more"
+                    )));
+                }
+            }
+        }
+        Ok(Ok(counts))
+    }
+
+    /// `false`: the log does not have it.
+    fn count_block<L: BlockLog + ?Sized>(
+        &self,
+        log: &L,
+        lane: EpochLane,
+        number: u64,
+        counts: &mut Counts,
+    ) -> Result<bool, LedgerError> {
+        let place: Option<(String, i64)> = self
+            .connection
+            .prepare_cached(
+                "SELECT partition, place FROM blocks JOIN lanes ON lanes.id = blocks.lane
+                 WHERE lanes.lane = ?1 AND number = ?2",
+            )
+            .and_then(|mut statement| {
+                let of_block = params![lane.to_string(), number.cast_signed()];
+                statement
+                    .query_row(of_block, |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()
+            })
+            .map_err(self.wrong("look for a block"))?;
+        let Some((partition, place)) = place else {
+            return Ok(false);
+        };
+        let Ok(partition) = partition.parse() else {
+            return Ok(false);
+        };
+        let place = Place(place.cast_unsigned());
+        let entries = log.read(&partition, place, 1)?.into_entries();
+        let found = entries.iter().find_map(|entry| match entry {
+            Entry::Block { block, .. } => {
+                let id = block.id();
+                (id.lane == lane && id.number.0 == number).then_some(block)
+            }
+            Entry::Damaged { .. } => None,
+        });
+        match found {
+            Some(block) => Ok(count(log, block, counts)?),
+            None => Ok(false),
+        }
+    }
+}

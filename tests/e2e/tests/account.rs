@@ -1,0 +1,110 @@
+//! The account of the centre: what readers that share no code with it count, and by name what was taken away by hand.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test stops where it fails, in its helpers too"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Options, Setup, exclusive, wait_until};
+use efd_tests_e2e::Sim;
+use efd_tests_testkit::process::{self, Captured};
+use efd_tests_testkit::python::run_json;
+use serde_json::Value as Json;
+
+const SETTLE: Duration = Duration::from_secs(90);
+
+fn with_values(seconds: u32, rate: u32) -> Sim {
+    Sim {
+        seconds,
+        rate,
+        more: vec!["--values".into()],
+    }
+}
+
+/// `efd-central account` with these options.
+fn ask(setup: &Setup, options: &[&str]) -> Captured {
+    let mut command = setup.rig.command("efd-central");
+    command
+        .arg("account")
+        .arg("--config")
+        .arg(setup.rig.central_config())
+        .args(options);
+    process::run(command, Duration::from_secs(300)).unwrap()
+}
+
+fn account(setup: &Setup, options: &[&str]) -> Json {
+    let answer = ask(setup, &[options, &["--json"]].concat());
+    let code = answer.status.code();
+    assert!(matches!(code, Some(0 | 1)), "{}", answer.stderr);
+    serde_json::from_str(&answer.stdout).unwrap()
+}
+
+/// Held against the lake and the oracle by DuckDB.
+fn compare(setup: &Setup) -> Json {
+    let told = account(setup, &["--hours", "--all"]);
+    let file = setup.rig.folder().join("account.json");
+    std::fs::write(&file, told.to_string()).unwrap();
+    let mut command = setup.python("completeness.py");
+    command
+        .arg(&file)
+        .arg(setup.rig.lake())
+        .arg(setup.rig.oracle());
+    let result = run_json(command, Duration::from_secs(120)).unwrap();
+    println!("{result}");
+    result
+}
+
+/// An edge that is killed, and a link that is cut, under traffic.
+#[test]
+fn the_account_is_that_of_other_readers() {
+    let _turn = exclusive();
+    let mut setup = Setup::with(Options {
+        central_settings: vec!["lake.commit_every=2s".into()],
+        ..Options::new("account")
+    });
+    setup.start();
+    setup.rig.start_sim(&with_values(14, 800)).unwrap();
+    setup.wait_for_samples(2000);
+    setup.rig.edge().unwrap().kill9().unwrap();
+    setup.rig.start_edge().unwrap();
+    setup.wait_for_samples(1000);
+    setup.rig.relay().cut();
+    std::thread::sleep(Duration::from_secs(2));
+    setup.rig.relay().heal();
+    // Counted by two starts of the centre.
+    setup.rig.central().unwrap().kill9().unwrap();
+    setup.rig.start_central().unwrap();
+    setup.end_of_sim();
+    setup.rig.drain(SETTLE).unwrap();
+    let in_lake = wait_until(SETTLE, || {
+        let total = account(&setup, &[])["total"].take();
+        total["lake"] == total["centre"]
+    });
+    assert!(in_lake, "{}", account(&setup, &[]));
+    let result = compare(&setup);
+    assert_eq!(result["differences"], serde_json::json!([]), "{result}");
+    assert_eq!(result["unnamed"], 0, "{result}");
+    assert!(result["lost"].as_u64() > Some(0), "a killed edge misses something: {result}");
+    let told = ask(&setup, &["--verify"]);
+    println!("{}", told.stdout);
+    assert_eq!(told.status.code(), Some(0), "{}{}", told.stdout, told.stderr);
+    // For people: the night, a topic, and what is wrong with a question.
+    let bad = ask(&setup, &["--day-obs", "2026-11-27"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(bad.stderr.contains("write 20261127"), "{}", bad.stderr);
+    let none = account(&setup, &["--topic", "no.such.*"]);
+    assert_eq!(none["rows"], serde_json::json!([]));
+    setup.rig.stop().unwrap();
+    let law = setup.law();
+    assert_eq!(
+        (result["lost"].as_u64(), result["oracle"].as_u64()),
+        (Some(law.lost), Some(law.published))
+    );
+    setup.finish();
+}
