@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use efd_central_feed::{
     Feed, FeedOptions, State as FeedState, StatusReader as FeedStatus, Stop as FeedStop,
 };
-use efd_central_lake::{Counters, Course, Lake, LakeError, Options};
+use efd_central_lake::{Counters, Course, Lake, LakeError, Options, Requests};
 use efd_central_log::{BlockLog, Lease, Progress, Reached, SeatNumber};
 use efd_shared_daemon::http::Readiness;
 use efd_shared_model::Shard;
@@ -518,7 +518,9 @@ fn follow(
 ) -> Result<()> {
     status.report(&lake);
     status.set(State::Running);
-    efd_central_lake::run(lake, log, course, |lake| status.report(lake))?;
+    efd_central_lake::run(lake, log, course, &Requests::none(), |lake| {
+        status.report(lake);
+    })?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::commit::{Commit, VERSION};
 use crate::disk::Disk;
 use crate::error::LakeError;
-use crate::layout::{COMMITS, HINT, STAGED, commit_number, commit_path};
+use crate::layout::{COMMITS, DAMAGED, HINT, STAGED, commit_number, commit_path};
 
 /// Files that a commit has removed from the lake and that still are on disk.
 #[derive(Debug)]
@@ -14,6 +14,49 @@ pub(crate) struct Grave {
     pub(crate) n: u64,
     pub(crate) removed_at: i64,
     pub(crate) paths: Vec<PathBuf>,
+    /// They go to `_damaged/`, without waiting.
+    pub(crate) is_damage: bool,
+}
+
+impl Grave {
+    pub(crate) fn of(commit: Commit) -> Self {
+        let Commit {
+            n,
+            time_ns,
+            removed,
+            damaged,
+            ..
+        } = commit;
+        Self {
+            n,
+            removed_at: time_ns,
+            paths: removed.into_iter().map(PathBuf::from).collect(),
+            is_damage: !damaged.is_empty(),
+        }
+    }
+
+    /// Takes what is damaged out of the sight of readers. What cannot be moved is tried again when the grave is swept.
+    pub(crate) fn set_aside(&self, disk: &dyn Disk) {
+        for path in self.paths.iter().filter(|_| self.is_damage) {
+            if let Err(error) = set_aside(disk, path) {
+                tracing::warn!(%error, "A damaged file is still in its place");
+            }
+        }
+    }
+}
+
+/// Once done there is nothing to do.
+pub(crate) fn set_aside(disk: &dyn Disk, path: &Path) -> Result<(), LakeError> {
+    let folder = Path::new(DAMAGED);
+    disk.create_dir_all(folder)
+        .map_err(|error| LakeError::io("make", folder, error))?;
+    let kept = folder.join(path.file_name().unwrap_or_default());
+    match disk.rename(path, &kept) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LakeError::io("set aside", path, error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 #[derive(Debug)]
@@ -51,15 +94,11 @@ pub(crate) fn open(disk: &dyn Disk) -> Result<Opened, LakeError> {
     clear_staged(disk)?;
     let mut graves = Vec::new();
     for n in commit.swept_through + 1..=n {
-        let Commit {
-            removed, time_ns, ..
-        } = read(disk, n)?;
-        if !removed.is_empty() {
-            graves.push(Grave {
-                n,
-                removed_at: time_ns,
-                paths: removed.into_iter().map(PathBuf::from).collect(),
-            });
+        let commit = read(disk, n)?;
+        if !commit.removed.is_empty() {
+            let grave = Grave::of(commit);
+            grave.set_aside(disk);
+            graves.push(grave);
         }
     }
     Ok(Opened {
@@ -96,12 +135,17 @@ pub(crate) fn read(disk: &dyn Disk, n: u64) -> Result<Commit, LakeError> {
     let bytes = disk
         .read(&path)
         .map_err(|error| LakeError::io("read", &path, error))?;
+    parse(&bytes, n)
+}
+
+pub(crate) fn parse(bytes: &[u8], n: u64) -> Result<Commit, LakeError> {
+    let path = commit_path(n);
     let bad = |reason: String| LakeError::BadCommit {
         path: path.clone(),
         reason,
     };
     let value: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+        serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
     let version = value.get("version").and_then(serde_json::Value::as_u64);
     match version.and_then(|version| u32::try_from(version).ok()) {
         None => return Err(bad("it has no version".into())),

@@ -19,6 +19,9 @@ pub struct Commit {
     pub added: Vec<FileEntry>,
     /// Paths of files whose rows are in `added`, or in no need of a place.
     pub removed: Vec<String>,
+    /// Of these: files that are not what they should be, and so are kept in `_damaged/`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
     /// What commits up to this one have removed has been deleted.
     pub swept_through: u64,
     /// Of the lake, this commit included.
@@ -56,6 +59,8 @@ pub struct Totals {
 pub(crate) struct Change {
     pub(crate) added: Vec<FileEntry>,
     pub(crate) removed: Vec<FileEntry>,
+    /// What is removed is damaged.
+    pub(crate) is_damage: bool,
 }
 
 impl Commit {
@@ -66,7 +71,11 @@ impl Commit {
         swept_through: u64,
         progress: &Progress,
     ) -> Self {
-        let Change { added, removed } = change;
+        let Change {
+            added,
+            removed,
+            is_damage,
+        } = change;
         let sum =
             |files: &[FileEntry], of: fn(&FileEntry) -> u64| files.iter().map(of).sum::<u64>();
         let totals = Totals {
@@ -85,13 +94,16 @@ impl Commit {
             | Value::String(_)
             | Value::Array(_) => Map::new(),
         };
+        let removed: Vec<_> = removed.into_iter().map(|file| file.path).collect();
+        let damaged = is_damage.then(|| removed.clone());
         Self {
             version: VERSION,
             n: last + 1,
             time: time.to_string(),
             time_ns: time.0,
             added,
-            removed: removed.into_iter().map(|file| file.path).collect(),
+            removed,
+            damaged: damaged.unwrap_or_default(),
             swept_through,
             totals,
             progress,
@@ -126,7 +138,12 @@ mod tests {
             bytes: 100,
         };
         let time = UtcNanos(commit.time_ns);
-        let mut again = Commit::after((6, totals), time, Change { added, removed }, 3, &progress);
+        let change = Change {
+            added,
+            removed,
+            is_damage: false,
+        };
+        let mut again = Commit::after((6, totals), time, change, 3, &progress);
         again.removed.clone_from(&commit.removed);
         assert_eq!(again, commit);
     }

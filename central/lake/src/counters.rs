@@ -22,6 +22,9 @@ pub struct Counters {
     pub no_space: u64,
     /// Files that the newest commit names and that were nowhere when the lake was opened. An alert: data are gone.
     pub files_missing: u64,
+    /// Parts that were made whole, and rows that were put in from blocks for that.
+    pub parts_restored: u64,
+    pub rows_restored: u64,
     /// At this moment.
     pub buffered_records: u64,
     /// At this moment, as kept.

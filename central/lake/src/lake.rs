@@ -1,5 +1,6 @@
 //! The consumer's core, step by step: time is an argument, the disk is a [`Disk`].
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::disk::{Disk, LocalDisk};
 use crate::error::LakeError;
 use crate::layout::{COMMITS, HINT, commit_path, file_name, folder_of};
 use crate::options::{Now, Options};
+use crate::part::Part;
 use crate::rejected::{REJECTED_SCHEMA, REJECTED_TOPIC, rejected_datum};
 use crate::table::{TableNumber, Tables};
 use crate::write::{FileWriter, LaneText};
@@ -68,6 +70,13 @@ struct Reject {
     topic: String,
     schema: String,
     reason: String,
+}
+
+/// Where a record goes, and as what.
+pub(crate) struct Sorted<'d> {
+    pub(crate) table: TableNumber,
+    pub(crate) datum: Cow<'d, [u8]>,
+    is_rejected: bool,
 }
 
 impl Lake {
@@ -193,7 +202,7 @@ impl Lake {
     }
 
     /// `None` where the log knows no such stream.
-    fn table_of<L: BlockLog + ?Sized>(
+    pub(crate) fn table_of<L: BlockLog + ?Sized>(
         &mut self,
         log: &L,
         epoch: EpochId,
@@ -228,43 +237,53 @@ impl Lake {
                 class: delivery.partition.class,
                 stamps: record.stamps,
             };
-            let (site, topic, schema, reason) = match table.map(|table| self.tables.get(table)) {
-                None => {
-                    let reason = format!("stream {} is not declared", section.stream().0);
-                    (&delivery.partition.site, "", String::new(), reason)
-                }
-                Some(known) => {
-                    let reason = match &known.decoder {
-                        Ok(decoder) => decoder.check(record.datum).err().map(|e| e.to_string()),
-                        Err(error) => Some(error.to_string()),
-                    };
-                    match (reason, table) {
-                        (Some(reason), _) => (
-                            &known.site,
-                            known.topic.as_str(),
-                            known.schema.to_string(),
-                            reason,
-                        ),
-                        (None, Some(table)) => {
-                            self.buffer.push(table, stamped, record.datum);
-                            continue;
-                        }
-                        (None, None) => continue,
-                    }
-                }
-            };
-            let reject = Reject {
-                site: site.clone(),
-                topic: topic.to_owned(),
-                schema,
-                reason,
-            };
-            self.counters.rejected_records += 1;
-            self.reject(&reject, stamped, record.datum);
+            let site = &delivery.partition.site;
+            let sorted = self.sorted(site, section.stream(), table, record.datum);
+            self.counters.rejected_records += u64::from(sorted.is_rejected);
+            self.buffer.push(sorted.table, stamped, &sorted.datum);
         }
     }
 
-    fn reject(&mut self, reject: &Reject, stamped: Stamped, datum: &[u8]) {
+    /// Which table a record goes to: its stream's, or that of what cannot be decoded, with its bytes and the reason.
+    /// `site`: where the stream is not declared.
+    pub(crate) fn sorted<'d>(
+        &mut self,
+        site: &Site,
+        stream: StreamNumber,
+        table: Option<TableNumber>,
+        datum: &'d [u8],
+    ) -> Sorted<'d> {
+        let reject = match table.map(|table| (table, self.tables.get(table))) {
+            None => Reject {
+                site: site.clone(),
+                topic: String::new(),
+                schema: String::new(),
+                reason: format!("stream {} is not declared", stream.0),
+            },
+            Some((table, known)) => {
+                let reason = match &known.decoder {
+                    Ok(decoder) => decoder.check(datum).err().map(|e| e.to_string()),
+                    Err(error) => Some(error.to_string()),
+                };
+                let Some(reason) = reason else {
+                    return Sorted {
+                        table,
+                        datum: datum.into(),
+                        is_rejected: false,
+                    };
+                };
+                Reject {
+                    site: known.site.clone(),
+                    topic: known.topic.clone(),
+                    schema: known.schema.to_string(),
+                    reason,
+                }
+            }
+        };
+        self.rejected(&reject, datum)
+    }
+
+    fn rejected(&mut self, reject: &Reject, datum: &[u8]) -> Sorted<'static> {
         let Reject {
             site,
             topic,
@@ -275,8 +294,16 @@ impl Lake {
         let table = self
             .tables
             .number(site, REJECTED_TOPIC, &self.rejected_schema);
-        let datum = rejected_datum(topic, schema, reason, datum);
-        self.buffer.push(table, stamped, &datum);
+        Sorted {
+            table,
+            datum: rejected_datum(topic, schema, reason, datum).into(),
+            is_rejected: true,
+        }
+    }
+
+    pub(crate) fn is_table_of(&self, table: TableNumber, part: &Part) -> bool {
+        let table = self.tables.get(table);
+        table.site == part.site && table.topic == part.topic
     }
 
     /// Kept whole, and not counted as seen: a sound copy of it is still welcome.
@@ -301,7 +328,8 @@ impl Lake {
             reason: format!("block of {} records: {reason}", header.records),
         };
         self.counters.rejected_blocks += 1;
-        self.reject(&reject, stamped, delivery.block.bytes());
+        let sorted = self.rejected(&reject, delivery.block.bytes());
+        self.buffer.push(sorted.table, stamped, &sorted.datum);
     }
 
     /// How long until [`Self::commit`] should be called; `None` while there is nothing to commit.
@@ -337,11 +365,15 @@ impl Lake {
             self.oldest = None;
             return Ok(finished);
         }
-        let added = self.staged(|lake| lake.write_buffer())?;
+        let added = self.staged(|lake| {
+            let mut added = Vec::new();
+            lake.write_parts(&lake.buffer, &mut added)?;
+            Ok(added)
+        })?;
         self.touch(&added, now);
         let change = Change {
             added,
-            removed: Vec::new(),
+            ..Change::default()
         };
         self.prepare(change, Progress::clone(&self.progress), now);
         self.counters.rows_written += self.buffer.records();
@@ -355,7 +387,12 @@ impl Lake {
         &self,
         write: impl FnOnce(&Self) -> Result<T, LakeError>,
     ) -> Result<T, LakeError> {
-        let result = write(self).and_then(|written| {
+        self.settled(write(self))
+    }
+
+    /// What was written becomes durable, or nothing of it stays.
+    pub(crate) fn settled<T>(&self, written: Result<T, LakeError>) -> Result<T, LakeError> {
+        let result = written.and_then(|written| {
             let synced = self.disk.sync();
             synced.map_err(|error| LakeError::io("sync", Path::new("the lake"), error))?;
             Ok(written)
@@ -367,11 +404,15 @@ impl Lake {
         result
     }
 
-    fn write_buffer(&self) -> Result<Vec<FileEntry>, LakeError> {
-        let lanes: Vec<_> = self.buffer.lanes().iter().map(LaneText::new).collect();
+    /// Stages the files of a buffer, which come after those in `added`.
+    pub(crate) fn write_parts(
+        &self,
+        buffer: &Buffer,
+        added: &mut Vec<FileEntry>,
+    ) -> Result<(), LakeError> {
+        let lanes: Vec<_> = buffer.lanes().iter().map(LaneText::new).collect();
         let ranks = LaneText::ranks(&lanes);
-        let mut added = Vec::new();
-        for (key, part) in self.buffer.parts() {
+        for (key, part) in buffer.parts() {
             let table = self.tables.get(key.table);
             // Records of a table without a decoder were rejected.
             let Ok(decoder) = &table.decoder else {
@@ -402,7 +443,7 @@ impl Lake {
                 added.push(file);
             }
         }
-        Ok(added)
+        Ok(())
     }
 
     /// The files of `change` are durable in `_tmp/`.
@@ -457,11 +498,9 @@ impl Lake {
             self.counters.commits += 1;
             self.counters.last_commit = Some(UtcNanos(commit.time_ns));
             if !commit.removed.is_empty() {
-                self.graves.push_back(Grave {
-                    n,
-                    removed_at: commit.time_ns,
-                    paths: commit.removed.into_iter().map(PathBuf::from).collect(),
-                });
+                let grave = Grave::of(commit);
+                grave.set_aside(&*self.disk);
+                self.graves.push_back(grave);
             }
         }
         if n.is_multiple_of(self.options.checkpoint_every.max(1)) {
@@ -495,6 +534,11 @@ impl Lake {
                 return Ok(());
             }
             while let Some(path) = grave.paths.last() {
+                if grave.is_damage {
+                    chain::set_aside(&*self.disk, path)?;
+                    grave.paths.pop();
+                    continue;
+                }
                 match self.disk.remove(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         return Err(LakeError::io("remove", path, error));

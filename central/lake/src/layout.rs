@@ -7,6 +7,8 @@ use sha2::{Digest, Sha256};
 
 pub(crate) const COMMITS: &str = "_commits";
 pub(crate) const STAGED: &str = "_tmp";
+/// Files that were not what their commit states: nobody reads them here, and they are for people to look at.
+pub(crate) const DAMAGED: &str = "_damaged";
 /// In [`COMMITS`]: the number of a commit from which on the newest is to be sought. A hint, not truth.
 pub(crate) const HINT: &str = "_checkpoint";
 

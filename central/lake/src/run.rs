@@ -9,6 +9,7 @@ use efd_shared_model::UtcNanos;
 use crate::error::LakeError;
 use crate::lake::Lake;
 use crate::options::Now;
+use crate::requests::Requests;
 
 /// How soon a stop is noticed.
 const NAP: Duration = Duration::from_millis(200);
@@ -31,7 +32,7 @@ pub enum Course {
     Leave,
 }
 
-/// Follows the log into the lake until `course` says otherwise.
+/// Follows the log into the lake until `course` says otherwise, and does one of `requests` a turn.
 ///
 /// Blocks the thread. `report` sees the lake after every turn. Errors that trying again may help are logged, counted
 /// and tried again, nothing taken meanwhile; others are returned.
@@ -39,6 +40,7 @@ pub fn run<L: BlockLog + ?Sized>(
     mut lake: Lake,
     log: Arc<L>,
     course: &dyn Fn() -> Course,
+    requests: &Requests,
     mut report: impl FnMut(&Lake),
 ) -> Result<(), LakeError> {
     let clock = Clock::new();
@@ -61,6 +63,9 @@ pub fn run<L: BlockLog + ?Sized>(
                 Ok(more) => idle = !more,
                 Err(error) => retry.after(error.into(), now)?,
             }
+        }
+        if requests.serve(&mut lake, &*log, clock.now()) {
+            idle = false;
         }
         let now = clock.now();
         feed.pass(&mut lake, now);

@@ -235,6 +235,10 @@ fn batch(
     Ok(RecordBatch::try_new(Arc::clone(columns), arrays)?)
 }
 
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Counts and digests what goes through to the file, and keeps the file system's own error, which the layers above
 /// would turn into text.
 pub(crate) struct Digesting<W> {
@@ -257,9 +261,7 @@ impl<W: Write> Digesting<W> {
     /// Bytes and their SHA-256 in hexadecimal.
     pub(crate) fn finish(&mut self) -> io::Result<(u64, String)> {
         self.inner.flush()?;
-        let digest = self.digest.finalize_reset();
-        let text = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((self.bytes, text))
+        Ok((self.bytes, hexadecimal(&self.digest.finalize_reset())))
     }
 
     fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {

@@ -9,6 +9,7 @@
 pub mod block;
 pub mod bytes;
 pub mod clock;
+pub mod digest;
 pub mod epoch;
 pub mod ids;
 pub mod leap;
@@ -23,6 +24,7 @@ pub mod time;
 
 pub use block::{Block, BlockBuilder, BlockError, BlockHeader, SealedBlock};
 pub use clock::ClockState;
+pub use digest::{LaneDigest, Tally, identity_digest};
 pub use epoch::EpochDeclaration;
 pub use ids::{
     BlockId, BlockNumber, EdgeId, EpochId, EpochLane, Lane, LaneKind, RecordId, Site, StreamNumber,

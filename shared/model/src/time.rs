@@ -12,6 +12,7 @@ pub struct UtcNanos(pub i64);
 
 pub const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+const SECONDS_PER_HOUR: i64 = 3600;
 
 impl TaiNanos {
     /// Seconds as the double that SAL's stamps are.
@@ -29,6 +30,11 @@ impl UtcNanos {
     /// Whole days since 1970-01-01, floored.
     pub fn day(self) -> i64 {
         self.0.div_euclid(SECONDS_PER_DAY * NANOS_PER_SECOND)
+    }
+
+    /// Whole hours since 1970-01-01, floored.
+    pub fn hour(self) -> i64 {
+        self.0.div_euclid(SECONDS_PER_HOUR * NANOS_PER_SECOND)
     }
 
     pub fn saturating_add(self, nanos: i64) -> Self {

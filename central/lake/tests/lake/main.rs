@@ -9,11 +9,14 @@
     reason = "a test stops where it fails, in its helpers too"
 )]
 
+mod audit;
 #[path = "../../../../shared/arrow/tests/general/cells.rs"]
 mod cells;
 mod crash;
 mod disk;
 mod python;
 mod read;
+mod restore;
+mod sabotage;
 mod steps;
 mod world;

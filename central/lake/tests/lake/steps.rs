@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use efd_central_lake::{Course, Lake, LakeError, Options, run};
+use efd_central_lake::{Course, Lake, LakeError, Mailbox, Options, Request, Requests, run};
 use efd_central_log::Follower;
 use efd_shared_model::UtcNanos;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -367,7 +367,7 @@ fn the_loop_follows_and_drains() {
                     Course::On
                 }
             };
-            run(lake, log, &course, |lake| {
+            run(lake, log, &course, &Requests::none(), |lake| {
                 taken.store(lake.counters().buffered_records > 0, Ordering::Relaxed);
             })
         })
@@ -398,9 +398,59 @@ fn the_loop_leaves_without_a_commit() {
     let report = |lake: &Lake| {
         taken.store(lake.counters().buffered_records > 0, Ordering::Relaxed);
     };
-    run(lake, Arc::clone(&world.log), &course, report).unwrap();
+    let requests = Requests::none();
+    run(lake, Arc::clone(&world.log), &course, &requests, report).unwrap();
     assert!(taken.load(Ordering::Relaxed));
     let (lake, progress) = Lake::open(root.path().to_owned(), Options::default()).unwrap();
     assert_eq!(lake.last_commit(), 0);
     assert_eq!(progress.seen.len(), 0);
+}
+
+/// A part is made whole by the running loop.
+#[test]
+fn the_loop_does_what_it_is_asked() {
+    let root = TempDir::new().unwrap();
+    let (world, lake) = crate::audit::filled(6, root.path());
+    let file = parquet_files(root.path()).pop().unwrap();
+    let rows = crate::sabotage::names_in(&file).len() as u64;
+    let part = crate::sabotage::rows_of(&world.oracle)
+        .into_keys()
+        .find(|part| file.parent().unwrap().ends_with(part.folder()))
+        .unwrap();
+    fs::remove_file(&file).unwrap();
+    let (mailbox, requests) = Mailbox::new(1);
+    let (sender, answered) = std::sync::mpsc::channel();
+    let request = || {
+        let sender = sender.clone();
+        Request {
+            part: part.clone(),
+            expected: None,
+            offered: Box::new(crate::restore::candidates(&world).into_iter()),
+            answer: Box::new(move |restored| sender.send(restored).unwrap()),
+        }
+    };
+    mailbox.ask(request()).unwrap();
+    let refused = mailbox.ask(request()).unwrap_err();
+    assert!(
+        refused.to_string().contains("as many requests"),
+        "{refused}"
+    );
+    let done = AtomicBool::new(false);
+    let found = std::cell::RefCell::new(None);
+    let course = || {
+        if let Ok(restored) = answered.try_recv() {
+            *found.borrow_mut() = Some(restored.unwrap());
+            done.store(true, Ordering::Relaxed);
+        }
+        match done.load(Ordering::Relaxed) {
+            true => Course::Drain,
+            false => Course::On,
+        }
+    };
+    run(lake, Arc::clone(&world.log), &course, &requests, |_| {}).unwrap();
+    assert_eq!(found.take().unwrap().rows_from_blocks, rows);
+    assert_same(&read(live_files(root.path())).rows, &world.oracle);
+    drop(requests);
+    let refused = mailbox.ask(request()).unwrap_err();
+    assert!(refused.to_string().contains("has ended"), "{refused}");
 }
