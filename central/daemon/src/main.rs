@@ -14,6 +14,7 @@ mod fleet;
 mod ingest;
 mod log;
 mod meters;
+mod queues;
 mod roles;
 mod run;
 #[cfg(feature = "sabotage")]

@@ -31,7 +31,8 @@ pub(crate) fn long() -> bool {
 /// Where `efd-edge` and the others are: beside the test, which cargo put into `deps`.
 pub(crate) fn programs() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let folder = test.parent().and_then(Path::parent).unwrap().to_owned();
+    let beside = || test.parent().and_then(Path::parent).unwrap().to_owned();
+    let folder = std::env::var_os("EFD_PROGRAMS").map_or_else(beside, PathBuf::from);
     assert!(
         folder.join("efd-edge").exists(),
         "{} has no efd-edge: run `cargo xtask test`, or `cargo build` first",
