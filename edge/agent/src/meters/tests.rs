@@ -46,7 +46,8 @@ fn the_page_of_metrics_has_them_all() {
     };
     let mut page: Vec<&str> = PAGE.lines().filter(ours).collect();
     page.sort_unstable();
-    let wanted: Vec<&str> = rows.values().map(String::as_str).collect();
+    let mut wanted: Vec<&str> = rows.values().map(String::as_str).collect();
+    wanted.sort_unstable();
     assert_eq!(
         page,
         wanted,
