@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use efd_central_log::{BlockLog, LogError, Partition};
+use efd_shared_daemon::queues::Fill;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
@@ -110,6 +111,12 @@ impl Appender {
     /// Bytes that the log takes; 0 while it is down.
     pub(crate) fn room(&self) -> watch::Receiver<u64> {
         self.room.clone()
+    }
+
+    /// Requests that wait.
+    pub(crate) fn fill(&self) -> Fill {
+        let waiting = self.requests.max_capacity() - self.requests.capacity();
+        Fill::new(waiting as u64, QUEUE_MAX as u64)
     }
 
     pub(crate) fn counters(&self) -> &AppenderCounters {

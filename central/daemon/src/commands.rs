@@ -10,7 +10,8 @@ use efd_central_feed::{Cluster, ask_brokers, ask_registry};
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::exit::{Exit, complain, one_line as error_line, say};
 use efd_shared_daemon::identity::ca::{self, Authority, Written};
-use efd_shared_daemon::{config as configuration, logs};
+use efd_shared_daemon::units::size;
+use efd_shared_daemon::{config as configuration, logs, queues};
 use efd_shared_model::EdgeId;
 use serde_json::Value as Json;
 
@@ -248,10 +249,12 @@ fn status(config: &Config, as_json: bool) -> Result<Exit> {
         for section in ["version", "ingest", "log", "lake", "feed", "ledger", "certificate"] {
             say(&format!("{section:<12}{}", one_line(&status[section])));
         }
+        let queues = queues::fullest(&status["queues"]);
         say(&format!(
-            "edges       {}",
-            status["edges"].as_array().map_or(0, Vec::len)
+            "queues      {}",
+            queues.unwrap_or_else(|| "not looked at yet".to_owned())
         ));
+        edge_words(&status).iter().for_each(|line| say(line));
         complaints
             .iter()
             .for_each(|line| say(&format!("LOOK  {line}")));
@@ -263,10 +266,69 @@ fn status(config: &Config, as_json: bool) -> Result<Exit> {
     })
 }
 
+/// The page for the middle of the night has room for so many; `efd-central edges` has all.
+const EDGES_SHOWN: usize = 20;
+
+fn edge_words(status: &Json) -> Vec<String> {
+    let edges = status["edges"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut lines = vec![format!("edges       {}", edges.len())];
+    for edge in edges.iter().take(EDGES_SHOWN) {
+        let text = |key: &str| edge[key].as_str().unwrap_or("?");
+        let number = |key: &str| edge[key].as_f64().unwrap_or(0.0);
+        let state = match edge["connected"] == true {
+            true => "connected".to_owned(),
+            false => format!("gone, heard {:.0} s ago", number("heard_seconds_ago")),
+        };
+        lines.push(format!(
+            "            {} of {}: {state}, has {} for us, the oldest of {:.1} s",
+            text("edge"),
+            text("site"),
+            size(number("backlog_bytes") as u64),
+            number("oldest_unacknowledged_seconds")
+        ));
+    }
+    if EDGES_SHOWN < edges.len() {
+        let more = edges.len() - EDGES_SHOWN;
+        lines.push(format!(
+            "            and {more} more; efd-central edges has all"
+        ));
+    }
+    lines
+}
+
+/// A clock that is further off is no matter of the way.
+const CLOCK_BEHIND_MAX_SECONDS: f64 = 2.0;
+
+/// Edges that are two, or whose clock is off.
+fn edge_complaints(status: &Json) -> Vec<String> {
+    let edges = status["edges"].as_array().map_or(&[][..], Vec::as_slice);
+    let name = |edge: &Json| {
+        let text = |key: &str| edge[key].as_str().unwrap_or("?").to_owned();
+        format!("{} of {}", text("edge"), text("site"))
+    };
+    let clones = edges
+        .iter()
+        .filter(|edge| edge["clones"].as_u64().unwrap_or(0) > 0);
+    let clones = clones.map(|edge| format!("two appliances send as the edge {}", name(edge)));
+    let clocks = edges.iter().filter_map(|edge| {
+        let behind = edge["clock_behind_seconds"].as_f64()?;
+        (CLOCK_BEHIND_MAX_SECONDS < behind.abs()).then(|| {
+            format!(
+                "the clock of the edge {} is {behind:.1} s behind ours",
+                name(edge)
+            )
+        })
+    });
+    clones.chain(clocks).collect()
+}
+
 /// States that need no person.
-const CONSUMERS: [(&str, &[&str]); 3] = [
-    ("lake", &["off", "starting", "running"]),
-    ("feed", &["off", "starting", "running", "reading_back"]),
+pub(crate) const CONSUMERS: [(&str, &[&str]); 3] = [
+    ("lake", &["off", "starting", "standing_by", "running"]),
+    (
+        "feed",
+        &["off", "starting", "standing_by", "running", "reading_back"],
+    ),
     ("ledger", &["off", "running"]),
 ];
 
@@ -326,9 +388,24 @@ fn complaints(status: &Json) -> Vec<String> {
         "blocks that public topics are owed are not in the log any more".into(),
     );
     complain(
+        number("/feed/duplicates") > 0.0,
+        "records stand twice in public topics: see the daemon's log".into(),
+    );
+    complain(
+        number("/feed/registry_refusals") > 0.0,
+        "the registry refused schemas: their records are in topics with a suffix".into(),
+    );
+    complain(
+        number("/lake/rejected_records") > 0.0,
+        "records do not fit their schema, and are not in the lake".into(),
+    );
+    complain(
         number("/feed/parked_outputs") > 0.0,
         "public topics refuse records".into(),
     );
+    complaints.extend(queues::complaints(&status["queues"]));
+    complaints.extend(edge_complaints(status));
+    let mut complain = |bad: bool, text: String| bad.then(|| complaints.push(text));
     complain(
         number("/certificate/days_left") < 30.0,
         "the certificate expires in less than 30 days".into(),
@@ -407,6 +484,16 @@ mod tests {
             "the feed is waiting_for_broker: nobody answers",
         );
         check("/lake", json!({}), "the lake is unknown");
+        check(
+            "/edges",
+            json!([{ "edge": "e", "site": "summit", "connected": true, "clones": 1 }]),
+            "two appliances send as the edge e of summit",
+        );
+        check(
+            "/edges",
+            json!([{ "edge": "e", "site": "summit", "connected": true, "clock_behind_seconds": -7.5 }]),
+            "the clock of the edge e of summit is -7.5 s behind ours",
+        );
         check(
             "/feed",
             json!({ "state": "running", "checkpoint_damaged": "not JSON" }),

@@ -15,6 +15,7 @@ mod ingest;
 mod ledger;
 mod log;
 mod meters;
+mod queues;
 mod roles;
 mod run;
 #[cfg(feature = "sabotage")]

@@ -1,5 +1,7 @@
 //! `/metrics` and `/status` of the centre: read from where the numbers are kept, when they are asked for.
 
+mod watch;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -7,6 +9,7 @@ use efd_central_feed::Status as FeedStatus;
 use efd_central_log::BlockLog;
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::identity::Credentials;
+use efd_shared_daemon::queues::Queues;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -27,6 +30,7 @@ pub(crate) struct Meters {
     pub(crate) feed: Option<FeedWorkers>,
     pub(crate) ledger: Option<LedgerStatus>,
     pub(crate) credentials: Arc<Credentials>,
+    pub(crate) queues: Queues,
 }
 
 /// As `/status` names us.
@@ -69,6 +73,7 @@ impl Meters {
                 || json!({ "state": "off", "behind_blocks": 0 }),
                 |ledger| ledger.to_json(&*self.log),
             ),
+            "queues": self.queues.status(),
             "edges": self.fleet.to_json(),
             "certificate": { "days_left": self.credentials.facts().days_left(utc_now()) },
         })
@@ -240,15 +245,18 @@ const METRICS: [(&str, &str, &str); 31] = [
     ),
 ];
 
+const CONNECTED: (&str, &str) = ("edges_connected", "Edges connected");
+
 impl Collector for Meters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let status = self.status();
-        for (name, path, help) in METRICS {
+        for (name, path, help) in METRICS.iter().chain(watch::COUNTED) {
             let gauge = ConstGauge::new(status.pointer(path).and_then(Json::as_f64).unwrap_or(0.0));
             let name = format!("efd_central_{name}");
             let metric = encoder.encode_descriptor(&name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;
         }
+        watch::encode(&status, &mut encoder)?;
         let connected = status["edges"].as_array().map_or(0, |edges| {
             edges
                 .iter()
@@ -256,12 +264,8 @@ impl Collector for Meters {
                 .count()
         });
         let gauge = ConstGauge::new(connected as f64);
-        let metric = encoder.encode_descriptor(
-            "efd_central_edges_connected",
-            "Edges connected",
-            None,
-            gauge.metric_type(),
-        )?;
+        let name = format!("efd_central_{}", CONNECTED.0);
+        let metric = encoder.encode_descriptor(&name, CONNECTED.1, None, gauge.metric_type())?;
         gauge.encode(metric)
     }
 }

@@ -84,6 +84,11 @@ impl LakeStatus {
         (now.state != State::StandingBy).then(|| now.progress.clone())
     }
 
+    /// Of records that wait for their commit.
+    pub(crate) fn buffered_bytes(&self) -> u64 {
+        lock(&self.now).counters.buffered_bytes
+    }
+
     /// Blocks of the log that no commit covers.
     fn behind(&self, state: &State, progress: &Progress) -> u64 {
         if *state == State::StandingBy {

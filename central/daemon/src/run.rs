@@ -9,6 +9,7 @@ use efd_central_log::{BlockLog, Seats};
 use efd_shared_daemon::clock::Notifier;
 use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
 use efd_shared_daemon::identity::{CENTRAL, CertificateFiles, CertificateMetrics, Credentials};
+use efd_shared_daemon::queues::Queues;
 use efd_shared_daemon::shutdown::Stop;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
@@ -21,6 +22,7 @@ use crate::ingest;
 use crate::ledger::{self, Desk, LedgerRole};
 use crate::log::Place;
 use crate::meters::Meters;
+use crate::queues;
 use crate::roles::{FeedRole, LakeRole, Roles};
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(30);
@@ -109,6 +111,9 @@ pub(crate) fn run(
             (false, false) => None,
         };
     }
+    let feed_blocks_max = feed_options
+        .as_ref()
+        .map_or(0, |options| options.in_flight_blocks_max);
     let feed = if let Some(options) = feed_options {
         Some(
             match place.lease("feed", Seats::Workers(config.feed.workers))? {
@@ -136,7 +141,20 @@ pub(crate) fn run(
         Some(desk) => Some(ledger::keep_table(desk, config.lake_path())?),
         None => None,
     };
+    let mut registry = Registry::default();
+    let queues = Queues::register(registry.sub_registry_with_prefix("efd_central"));
+    queues::add_appender(&queues, appender.clone());
+    queues::add_disk(&queues, "disk_bytes", config.path.clone());
+    if let Some(lake) = &lake {
+        queues::add_disk(&queues, "lake_disk_bytes", config.lake_path());
+        queues::add_lake(&queues, lake.status(), config.lake.memory_max.bytes());
+    }
+    if let Some(feed) = &feed {
+        queues::add_feed(&queues, feed.status(), feed_blocks_max);
+    }
+    queues.watch(stop.clone())?;
     let meters = Meters {
+        queues,
         fleet: Arc::clone(&fleet),
         appender: appender.clone(),
         log: Arc::clone(&log),
@@ -145,7 +163,6 @@ pub(crate) fn run(
         ledger: ledger.as_ref().map(LedgerRole::status),
         credentials: Arc::clone(&credentials),
     };
-    let mut registry = Registry::default();
     let certificate_metrics = CertificateMetrics::register(&mut registry);
     registry.register_collector(Box::new(meters.clone()));
     let surface = Surface {

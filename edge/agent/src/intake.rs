@@ -22,6 +22,7 @@ use efd_shared_model::{
 };
 
 use crate::binding::{Binding, PLANS_MAX, Reading, TopicPlan};
+use crate::lint::{self, Lint, TopicNumber};
 use crate::parked::{PARKED_SCHEMA, PARKED_TOPIC, Parked, ParkedReason};
 use crate::publishers::{Gap, Observed, Publishers, TopicIndex, Verdict};
 
@@ -134,6 +135,7 @@ pub struct Intake {
     shards: u16,
     batch: Batch,
     counters: IntakeCounters,
+    pub(crate) lint: Lint,
     #[cfg(feature = "sabotage")]
     pub(crate) sabotage: Sabotage,
 }
@@ -159,6 +161,7 @@ struct Bound {
     stream: StreamNumber,
     lane: Lane,
     topic: TopicIndex,
+    linted: Option<TopicNumber>,
 }
 
 impl Intake {
@@ -181,6 +184,7 @@ impl Intake {
             shards: 1,
             batch: Batch::default(),
             counters: IntakeCounters::default(),
+            lint: Lint::new(lint::Limits::default()),
             #[cfg(feature = "sabotage")]
             sabotage: Sabotage::default(),
         }
@@ -195,6 +199,16 @@ impl Intake {
 
     pub fn counters(&self) -> IntakeCounters {
         self.counters
+    }
+
+    /// Looks at what publishers did since the last time; as [`Lint::tick`].
+    pub fn look_at_publishers(
+        &mut self,
+        now: UtcNanos,
+        is_written: &dyn Fn(&str) -> bool,
+    ) -> Option<Vec<lint::Change>> {
+        let tai_minus_utc = self.leaps.offset_at_utc(now);
+        self.lint.tick(now, tai_minus_utc, is_written)
     }
 
     pub fn batch(&self) -> &Batch {
@@ -243,7 +257,7 @@ impl Intake {
         sample: Received<'_>,
         encoded: UtcNanos,
     ) {
-        let (stream, lane, topic) = self.bound(plan);
+        let (stream, lane, topic, linted) = self.bound(plan);
         let stamps = Stamps {
             received_tai: self.leaps.to_tai(sample.received).as_seconds(),
             encoded_tai: self.leaps.to_tai(encoded).as_seconds(),
@@ -283,6 +297,23 @@ impl Intake {
             builder.abandon(stream);
             self.counters.duplicates += 1;
             return;
+        }
+        if let Some(topic) = linted {
+            let is_stamped = outcome.snd_stamp.is_finite() && outcome.snd_stamp != 0.0;
+            // Late joiners get old samples: their stamps tell nothing of a clock.
+            let is_live = !binding.keeps_history || binding.history_until <= sample.received;
+            self.lint.observe(lint::Observed {
+                topic,
+                sal_index: outcome.sal_index,
+                identity: &out[outcome.identity.clone()],
+                origin: outcome.origin,
+                sequence: outcome.seq_num,
+                received: sample.received,
+                lag: (is_stamped && is_live).then(|| stamps.received_tai - outcome.snd_stamp),
+                bytes,
+                floats: outcome.floats,
+                not_finite: outcome.not_finite,
+            });
         }
         let identity = match verdict {
             Verdict::AfterGap(_) => {
@@ -353,10 +384,13 @@ impl Intake {
     }
 
     /// The stream of a plan in this epoch; declared with the batch that first uses it.
-    fn bound(&mut self, plan: &Arc<TopicPlan>) -> (StreamNumber, Lane, TopicIndex) {
+    fn bound(
+        &mut self,
+        plan: &Arc<TopicPlan>,
+    ) -> (StreamNumber, Lane, TopicIndex, Option<TopicNumber>) {
         let address = Arc::as_ptr(plan).addr();
         if let Some(bound) = self.bound.get(&address) {
-            return (bound.stream, bound.lane, bound.topic);
+            return (bound.stream, bound.lane, bound.topic, bound.linted);
         }
         let lane = Lane {
             kind: plan.lane(),
@@ -365,6 +399,7 @@ impl Intake {
         let stream = self.streams.number(plan, &mut self.batch);
         let publishers = self.publishers.entry(lane.kind).or_default();
         let topic = publishers.topic(&plan.topic);
+        let linted = self.lint.topic(&plan.topic, plan.kind);
         if self.bound.len() >= PLANS_MAX {
             let is_used = |bound: &Bound| Arc::strong_count(&bound._alive) > 1;
             self.bound.retain(|_, bound| is_used(bound));
@@ -376,9 +411,10 @@ impl Intake {
                 stream,
                 lane,
                 topic,
+                linted,
             },
         );
-        (stream, lane, topic)
+        (stream, lane, topic, linted)
     }
 
     /// Puts a loss into the next commit.

@@ -4,7 +4,8 @@
 //!
 //! The way of the data, a thread each, a bounded queue between:
 //! [`bus`] (who is there; a reader each) → ring → [`pipeline`] with [`intake`] (samples to records) → [`commit`]
-//! (records to durable blocks, retention) → [`ship`] (blocks to the centre); beside it [`tiers`] (blocks to statistics).
+//! (records to durable blocks, retention) → [`ship`] (blocks to the centre); beside it [`tiers`] (blocks to statistics)
+//! and [`lint`] (publishers that do not do what they should).
 //!
 //! Invariants: a block is announced only after it is durable; a sample is recorded, parked, a repetition, or named as a loss;
 //! nothing behind the ring can hold up the bus.
@@ -19,11 +20,13 @@ pub mod idl;
 pub mod intake;
 pub mod leap;
 pub mod ledger;
+pub mod lint;
 pub mod meters;
 pub mod parked;
 pub mod partitions;
 pub mod pipeline;
 pub mod publishers;
+pub mod queues;
 pub mod recent;
 pub mod restore;
 pub mod run;

@@ -1,17 +1,22 @@
 //! What the daemon counts: one set of numbers for `/metrics`, `/status` and the log.
 
 mod link;
+mod publishers;
+#[cfg(test)]
+mod tests;
 mod tiers;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use efd_edge_dds::RingCounters;
 use efd_edge_ship::{Cause, Left, Observer};
-use efd_shared_model::{ClockState, LossReason, RangeSet, SealedBlock, UtcNanos};
+use efd_shared_daemon::queues::Queues;
+use efd_shared_model::{ClockState, LaneKind, LossReason, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_store::Store;
 use efd_shared_wire::edge::{Centre, EdgeCounters};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -22,9 +27,12 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
 
 use self::link::LinkMeters;
+pub use self::publishers::PublisherMeters;
 pub use self::tiers::TierMeters;
+use self::watch::{WatchMeters, Watched};
 use crate::intake::IntakeCounters;
 use crate::ledger::{LossesOfTheDay, Rate};
+use crate::queues::Fills;
 
 /// As `/status` names us.
 pub const PROGRAM: &str = "efd-edge";
@@ -87,6 +95,10 @@ pub struct Meters {
     unacked_since: AtomicI64,
     held_records: Count,
     pub tiers: TierMeters,
+    pub publishers: PublisherMeters,
+    pub queues: OnceLock<Queues>,
+    pub fills: Fills,
+    watch: WatchMeters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -273,8 +285,17 @@ impl Meters {
             "Samples named as lost, by reason; a loss of unknown count as one",
             self.loss_samples.clone(),
         );
+        for reason in LossReason::ALL {
+            let reason = reason.as_str();
+            self.loss_samples
+                .get_or_create(&Reason { reason })
+                .inc_by(0);
+        }
         self.link.register(registry);
         self.tiers.register(registry);
+        self.publishers.register(registry);
+        self.watch.register(registry);
+        self.queues.get_or_init(|| Queues::register(registry));
         registry.register(
             "commit_seconds",
             "Duration of the last commit",
@@ -318,7 +339,11 @@ impl Meters {
         let (mut held, mut records, mut bytes) = (0, 0.0, 0.0);
         // Of each lane, in the first segment that has one.
         let mut oldest = BTreeMap::new();
+        let mut parked = 0;
         for segment in &segments {
+            let of_parked = segment.contents.lanes.iter();
+            let of_parked = of_parked.filter(|(lane, _)| lane.lane.kind == LaneKind::Parked);
+            parked += of_parked.map(|(_, lane)| lane.stored_bytes).sum::<u64>();
             for (lane, contents) in segment
                 .contents
                 .lanes
@@ -347,6 +372,7 @@ impl Meters {
         self.segments.set(segments.len() as u64);
         self.buffer_bytes
             .set(segments.iter().map(|segment| segment.file_bytes).sum());
+        self.fills.parked_bytes.store(parked, Ordering::Relaxed);
         self.held_records.set(held);
         self.unacked_records.set(records as u64);
         self.unacked_bytes.set(bytes as u64);
@@ -382,6 +408,19 @@ impl Meters {
         let mut spans = self.spans();
         spans.commits.look(self.block_bytes.get(), now);
         (spans.clock, spans.bytes_max) = (clock, bytes_max);
+        self.watch.observe(Watched {
+            bytes_max,
+            hours_left: self.hours_left(&spans),
+            oldest_seconds: self.oldest_unacked_age_ns() as f64 / 1e9,
+            clock,
+        });
+    }
+
+    /// Without a link, at the rate of the last ten minutes.
+    fn hours_left(&self, spans: &Spans) -> Option<f64> {
+        let left = spans.bytes_max.saturating_sub(self.backlog_bytes());
+        let rate = spans.commits.per_second().filter(|rate| *rate > 0.0);
+        rate.map(|rate| left as f64 / rate / 3600.0)
     }
 
     fn spans(&self) -> std::sync::MutexGuard<'_, Spans> {
@@ -399,20 +438,21 @@ impl Meters {
         }
     }
 
-    fn backlog_bytes(&self) -> u64 {
+    /// That the centre does not have.
+    pub(crate) fn backlog_bytes(&self) -> u64 {
         if self.unacked_blocks.get() == 0 {
             return 0;
         }
         self.unacked_bytes.get()
     }
 
-    /// The body of `/status`.
     /// What was put in the place of a segment.
     pub fn reduced(&self, windows: u64, records: u64) {
         self.reduced_windows.inc_by(windows);
         self.reduced_records.inc_by(records);
     }
 
+    /// The body of `/status`.
     pub fn status(&self) -> Json {
         let mut spans = self.spans();
         let losses = spans.losses.sum(efd_shared_daemon::clock::utc_now());
@@ -420,8 +460,7 @@ impl Meters {
             .iter()
             .map(|(reason, samples)| (reason.to_string(), (*samples).into()))
             .collect();
-        let left = spans.bytes_max.saturating_sub(self.backlog_bytes());
-        let rate = spans.commits.per_second().filter(|rate| *rate > 0.0);
+        let hours_left = self.hours_left(&spans);
         let clock = spans.clock;
         let (tiers, tier_work) = self.tiers.status();
         let (centre, centres) = self.link.status();
@@ -441,11 +480,13 @@ impl Meters {
                 "bytes": self.buffer_bytes.get(), "segments": self.segments.get(), "blocks_committed": self.blocks.get(),
                 "unacknowledged_blocks": self.unacked_blocks.get(), "backlog_bytes": self.backlog_bytes(),
                 "acknowledged_records": self.held_records.get() - self.unacked_records.get().min(self.held_records.get()), "store_errors": self.store_errors.get(),
+                "blocks_unreadable": self.blocks_unreadable.get(),
                 "commit_seconds": self.commit_seconds.get(), "bytes_max": spans.bytes_max,
-                // Without a link, at the rate of the last ten minutes.
-                "hours_left": rate.map(|rate| left as f64 / rate / 3600.0),
+                "hours_left": hours_left,
             },
             "tiers": tiers, "tier_work": tier_work,
+            "publishers": self.publishers.status(),
+            "queues": self.queues.get().map(Queues::status),
             "losses_of_last_day": losses,
             "reduced": { "windows": self.reduced_windows.get(), "records": self.reduced_records.get() },
             "clock": {

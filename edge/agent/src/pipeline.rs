@@ -3,8 +3,10 @@
 
 mod reread;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use efd_shared_daemon::shutdown::Stop;
 use efd_shared_model::{LaneKind, Loss, LossReason, UtcNanos};
 use efd_shared_store::Reader;
 
-use crate::binding::Binding;
+use crate::binding::{Binding, Reading};
 use crate::bus::BusNotice;
 use crate::commit::{PUBLISHERS_STATE, Request};
 use crate::intake::{Batch, Intake, Received};
@@ -32,7 +34,7 @@ const SNAPSHOT_NS: i64 = 600 * 1_000_000_000;
 /// Publishers silent for longer are forgotten: command-line programs of people come and go.
 const SILENT_MAX_NS: i64 = 30 * 86_400 * 1_000_000_000;
 /// Samples whose writer the bus thread has not told us of yet.
-const ORPHANS_MAX: usize = 65_536;
+pub const ORPHANS_MAX: usize = 65_536;
 /// After so long it will not, and the sample is taken as its reader's other samples are.
 const ORPHAN_NS: i64 = 2_000_000_000;
 /// Bindings of readers beyond those of writers, before they are looked through.
@@ -171,7 +173,11 @@ impl Pipeline {
                 break;
             }
             self.commit_if_due(&mut state, now);
-            self.observe();
+            // What is still in the ring would pass for silence.
+            if count < SAMPLES_AT_ONCE {
+                self.look_at_publishers(&state, now);
+            }
+            self.observe(&state);
         }
         self.finish(&mut state);
     }
@@ -199,6 +205,11 @@ impl Pipeline {
                     reader,
                     binding,
                 } => {
+                    if let Some(plan) = &binding.plan
+                        && matches!(plan.reading, Reading::Sal(_))
+                    {
+                        self.intake.lint.topic(&plan.topic, plan.kind);
+                    }
                     state.by_reader.insert(reader, binding.clone());
                     let bound = BoundWriter {
                         reader,
@@ -237,6 +248,8 @@ impl Pipeline {
                 state.orphans.push(sample);
             } else {
                 state.orphans_dropped.add(&sample);
+                let dropped = &self.meters.fills.orphans_dropped;
+                dropped.fetch_add(1, Ordering::Relaxed);
             }
             return;
         };
@@ -362,8 +375,29 @@ impl Pipeline {
         }
     }
 
-    fn observe(&self) {
+    fn look_at_publishers(&mut self, state: &State, now: UtcNanos) {
+        let topics = OnceCell::new();
+        let of_writers = || {
+            let bound = state.by_writer.values();
+            let here = bound.filter(|bound| bound.gone.is_none());
+            let plans = here.filter_map(|bound| bound.binding.plan.as_ref());
+            plans
+                .map(|plan| plan.topic.as_str())
+                .collect::<BTreeSet<_>>()
+        };
+        let is_written = |topic: &str| topics.get_or_init(of_writers).contains(topic);
+        if let Some(changes) = self.intake.look_at_publishers(now, &is_written) {
+            self.meters.publishers.observe(&self.intake.lint, &changes);
+        }
+    }
+
+    fn observe(&self, state: &State) {
         let in_batch = self.intake.batch().records() as u64;
+        let fills = &self.meters.fills;
+        let fullest = self.intake.batch().fullest_bytes() as u64;
+        fills.batch_bytes.store(fullest, Ordering::Relaxed);
+        let orphans = state.orphans.len() as u64;
+        fills.orphans.store(orphans, Ordering::Relaxed);
         self.meters
             .observe_intake(self.consumer.counters(), self.intake.counters(), in_batch);
     }
@@ -373,7 +407,7 @@ impl Pipeline {
         state.snapshots.at = None;
         self.add_snapshots(state);
         self.settle(state);
-        self.observe();
+        self.observe(state);
         if self.requests.send(Request::Finish).is_err() {
             tracing::error!("The store's thread has ended");
         }

@@ -33,6 +33,7 @@ use crate::idl::IdlFolders;
 use crate::intake::{Batch, Intake};
 use crate::meters::Meters;
 use crate::pipeline::{BATCHES, CommitPolicy, Pipeline};
+use crate::queues;
 use crate::recent::{Recent, RecentFirst};
 use crate::restore::restore_publishers;
 use crate::tiers::TierMaker;
@@ -106,6 +107,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     let mut registry = Registry::default();
     meters.register(&mut registry);
     let certificate_metrics = CertificateMetrics::register(&mut registry);
+    let queues = meters.queues.get().cloned().unwrap_or_default();
     crate::identity::watch(
         identity.clone(),
         Arc::clone(&meters),
@@ -121,6 +123,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB)),
         now: utc_now,
     };
+    queues::add_answers(&queues, Arc::clone(&desk.in_flight));
     let surface = surface(registry, &meters, &readiness, config, &identity, desk);
     let served = runtime.spawn(server.serve(surface, stop.clone()));
 
@@ -130,6 +133,8 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         ..RingLimits::default()
     };
     let (ring, consumer) = Ring::new(limits);
+    queues::add_ring(&queues, ring.clone(), limits);
+    queues::add_pipeline(&queues, &meters);
     let (bus_notices, bus_notices_in) = sync_channel::<BusNotice>(BUS_NOTICES_MAX);
     let bus = Bus::new(
         domain_config(config),
@@ -194,6 +199,10 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     let (requests, requests_in) = sync_channel(REQUESTS_MAX);
     let (spare, spare_in) = sync_channel::<Batch>(BATCHES);
     let (notices, notices_in) = tokio::sync::mpsc::channel::<Notice>(NOTICES_MAX);
+    queues::add_notices(&queues, notices.downgrade());
+    let folder = config.buffer.path.clone();
+    queues::add_buffer(&queues, &meters, policy(config)?, folder);
+    queues.watch(stop.clone())?;
     let recent = Arc::new(Recent::new(RECENT_BYTES));
     let mut committer = Committer {
         store,

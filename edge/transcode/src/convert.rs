@@ -124,6 +124,27 @@ fn widen(value: f32) -> [u8; 8] {
     }
 }
 
+/// How many of the floating-point values in `source` are NaN or infinite: those whose exponent has all bits set.
+#[inline]
+pub(crate) fn not_finite<const BE: bool>(scalar: Scalar, source: &[u8]) -> u32 {
+    const SINGLE: u32 = 0x7f80_0000;
+    // Its upper half tells: 32-bit lanes are compared four at once on any processor.
+    const DOUBLE: u32 = 0x7ff0_0000;
+    if scalar == Scalar::F32 {
+        let bits = |value| u32::from_ne_bytes(native::<BE, 4>(value));
+        let values = source.as_chunks::<4>().0.iter();
+        values
+            .map(|value| u32::from(bits(value) & SINGLE == SINGLE))
+            .sum()
+    } else {
+        let upper = |value| (u64::from_ne_bytes(native::<BE, 8>(value)) >> 32) as u32;
+        let values = source.as_chunks::<8>().0.iter();
+        values
+            .map(|value| u32::from(upper(value) & DOUBLE == DOUBLE))
+            .sum()
+    }
+}
+
 fn booleans(source: &[u8], out: &mut Vec<u8>) -> Result<(), BadValue> {
     if source.iter().fold(0, |all, &value| all | value) > 1 {
         let bad = source.iter().enumerate().find(|(_, value)| **value > 1);
@@ -222,5 +243,38 @@ fn put_latin1(out: &mut Vec<u8>, text: &[u8]) -> WrittenText {
     WrittenText {
         start,
         is_latin1: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// By what each value says of itself, in both byte orders.
+        #[test]
+        fn what_is_no_number_is_counted(
+            bits in prop::collection::vec(prop_oneof![
+                any::<u64>(),
+                Just(f64::INFINITY.to_bits()),
+                Just(f64::NEG_INFINITY.to_bits()),
+                any::<u64>().prop_map(|bits| 0x7ff << 52 | bits),
+                any::<u32>().prop_map(|bits| u64::from(0x7f80_0000 | bits)),
+            ], 0..70),
+        ) {
+            let doubles = bits.iter().filter(|bits| !f64::from_bits(**bits).is_finite()).count();
+            let little: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+            let big: Vec<u8> = bits.iter().flat_map(|bits| bits.to_be_bytes()).collect();
+            prop_assert_eq!(not_finite::<false>(Scalar::F64, &little), doubles as u32);
+            prop_assert_eq!(not_finite::<true>(Scalar::F64, &big), doubles as u32);
+            let singles: Vec<u32> = bits.iter().map(|bits| *bits as u32).collect();
+            let floats = singles.iter().filter(|bits| !f32::from_bits(**bits).is_finite()).count();
+            let little: Vec<u8> = singles.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+            let big: Vec<u8> = singles.iter().flat_map(|bits| bits.to_be_bytes()).collect();
+            prop_assert_eq!(not_finite::<false>(Scalar::F32, &little), floats as u32);
+            prop_assert_eq!(not_finite::<true>(Scalar::F32, &big), floats as u32);
+        }
     }
 }

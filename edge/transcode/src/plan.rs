@@ -67,6 +67,10 @@ pub struct Outcome {
     pub identity: Range<usize>,
     /// Texts that were not UTF-8 and were taken as ISO-8859-1.
     pub latin1_texts: u32,
+    /// Floating-point values, elements of arrays counted singly; stamps are none.
+    pub floats: u32,
+    /// Those of them that are NaN or infinite.
+    pub not_finite: u32,
 }
 
 impl Plan {
@@ -287,6 +291,10 @@ impl Run<'_> {
                 self.convert::<BE>(step, cursor, values)?;
                 if step.is_array {
                     self.out.push(0);
+                }
+                if matches!(step.scalar, Scalar::F32 | Scalar::F64) {
+                    self.outcome.floats += step.count as u32;
+                    self.outcome.not_finite += convert::not_finite::<BE>(step.scalar, values);
                 }
             }
         }

@@ -11,11 +11,14 @@
 
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod exit;
 pub mod http;
 pub mod identity;
 pub mod idle;
 pub mod logs;
+pub mod metrics;
+pub mod queues;
 pub mod secret;
 pub mod shutdown;
 pub mod units;

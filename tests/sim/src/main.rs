@@ -6,6 +6,7 @@
 
 mod account;
 mod cdr;
+mod faults;
 mod oracle;
 mod publish;
 mod traffic;

@@ -16,6 +16,7 @@ use efd_shared_types::sal::SalKind;
 use efd_shared_types::{Registry, SalTopic};
 
 use crate::cdr;
+use crate::faults::{self, Faults};
 use crate::oracle::{Oracle, Publisher};
 use crate::traffic::{self, Profile};
 use crate::values::{Mix, Seat, Value, mix};
@@ -64,6 +65,8 @@ pub(crate) struct Arguments {
     /// Every so many samples one is cut short on its way; it counts as published.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     truncate_every: Option<u64>,
+    #[command(flatten)]
+    faults: Faults,
     /// Folder for the oracle.
     #[arg(long)]
     oracle: PathBuf,
@@ -432,6 +435,9 @@ struct Run {
     mix: Mix,
     leaps: LeapTable,
     truncate_every: Option<u64>,
+    faults: Faults,
+    /// Since the begin, of the sample that is due.
+    at: Duration,
     published: u64,
     payload: Vec<u8>,
     pad: u64,
@@ -448,6 +454,8 @@ impl Run {
             },
             leaps: LeapTable::built_in(),
             truncate_every: arguments.truncate_every,
+            faults: arguments.faults.clone(),
+            at: Duration::ZERO,
             published: 0,
             payload: Vec::new(),
             pad: arguments.seed,
@@ -482,8 +490,11 @@ impl Run {
                 std::thread::sleep(at - elapsed);
                 elapsed = begin.elapsed();
             }
+            self.at = at;
             self.one(&mut sources[index], oracle)?;
-            due.push(Reverse((at + sources[index].period, index)));
+            let source = &sources[index];
+            let period = self.faults.period(&source.topic, at);
+            due.push(Reverse((at + period.unwrap_or(source.period), index)));
             if elapsed >= next_word {
                 let late = elapsed.saturating_sub(at);
                 say(&format!(
@@ -517,11 +528,12 @@ impl Run {
         let sequence = *last + 1;
         *last = sequence;
         let utc = efd_shared_daemon::clock::utc_now();
-        let values = values(
+        let ahead = self.faults.stamps_ahead(&source.topic);
+        let mut values = values(
             &source.topic,
             publisher,
             sequence,
-            self.leaps.to_tai(utc).as_seconds(),
+            self.leaps.to_tai(utc).as_seconds() + ahead,
             &Seat {
                 seed: self.seed,
                 topic: source.number,
@@ -530,6 +542,14 @@ impl Run {
                 mix: self.mix,
             },
         );
+        if self.faults.is_nan(&source.topic, self.at) {
+            let private = &source.topic.private;
+            let stamps = [private.snd_stamp, private.rcv_stamp];
+            let others = values.iter_mut().enumerate();
+            for (_, value) in others.filter(|(index, _)| !stamps.contains(index)) {
+                *value = faults::without_numbers(value.clone());
+            }
+        }
         lock(oracle)
             .note(publisher, sequence, &source.topic, &values)
             .context("write oracle")?;

@@ -10,6 +10,7 @@ mod cache;
 mod debian;
 mod influx;
 mod maven;
+mod promtool;
 mod unpacked;
 mod vendors;
 mod venv;
@@ -149,6 +150,14 @@ impl Installer {
     /// As [`kafka`](Self::kafka).
     pub fn influx(&self) -> Result<InfluxHome, InstallError> {
         influx::influx(self)
+    }
+
+    /// Debian's promtool, unpacked and not installed, as its package would start a Prometheus.
+    ///
+    /// # Errors
+    /// As [`kafka`](Self::kafka).
+    pub fn promtool(&self) -> Result<PathBuf, InstallError> {
+        promtool::promtool(self)
     }
 
     /// A publisher on another vendor's DDS, made of sources of a test, and where it is: built once for the same sources.

@@ -37,7 +37,7 @@ pub(crate) const FEATURES: &str =
     "efd-edge-agent/sabotage,efd-central-daemon/sabotage,efd-edge-inspect/play";
 
 /// What the tests start: Kafka, a schema registry, a Python with DuckDB and other readers, the
-/// observatory's Python, an InfluxDB, a browser, other vendors' DDS.
+/// observatory's Python, an InfluxDB, promtool, a browser, other vendors' DDS.
 pub(crate) fn prepare() -> Result<()> {
     let installer = Installer::new()?;
     installer.packages(Group::Build)?;
@@ -48,6 +48,7 @@ pub(crate) fn prepare() -> Result<()> {
     installer.python()?;
     installer.observatory()?;
     installer.influx()?;
+    installer.promtool()?;
     Ok(())
 }
 

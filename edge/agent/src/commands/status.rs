@@ -7,7 +7,9 @@ use efd_edge_agent::config::{Config, HTTP_PORT};
 use efd_edge_agent::leap;
 use efd_edge_agent::meters::PROGRAM;
 use efd_shared_daemon::exit::{Exit, complain, one_line, say};
+use efd_shared_daemon::queues;
 use efd_shared_daemon::units::size;
+use efd_shared_model::LossReason;
 use serde_json::Value as Json;
 
 const WITHIN: Duration = Duration::from_secs(5);
@@ -120,14 +122,23 @@ fn print(status: &Json) {
         }
     ));
     say(&format!(
+        "queues  {}",
+        queues::fullest(&status["queues"]).unwrap_or_else(|| "not looked at yet".to_owned())
+    ));
+    say(&format!(
+        "publishers {} that are off",
+        text("/publishers/count")
+    ));
+    say(&format!(
         "clock   {}, TAI - UTC = {} s from {}",
         clock_words(&text("/clock/source"), number("/clock/error_seconds")),
         text("/clock/tai_minus_utc"),
         text("/clock/tai_from")
     ));
     say(&format!(
-        "certificate expires in {} days",
-        text("/certificate/days_left")
+        "certificate expires in {} days, the leap-second table in {}",
+        text("/certificate/days_left"),
+        text("/leap_seconds/days_left")
     ));
 }
 
@@ -167,6 +178,57 @@ fn span_words(hours: f64) -> String {
 /// A clock that is further off makes stamps that cannot be compared with others'.
 const CLOCK_ERROR_MAX_SECONDS: f64 = 0.1;
 
+/// Of each kind.
+const PUBLISHERS_SHOWN: usize = 5;
+
+/// Publishers that are off, a few of each kind by name.
+fn publisher_words(status: &Json) -> Vec<String> {
+    let mut lines = Vec::new();
+    let counts = status
+        .pointer("/publishers/by_kind")
+        .and_then(Json::as_object);
+    for (kind, count) in counts.into_iter().flatten() {
+        let findings = status
+            .pointer("/publishers/findings")
+            .and_then(Json::as_array);
+        let of_kind = findings.into_iter().flatten();
+        let of_kind = of_kind.filter(|finding| finding["kind"] == kind.as_str());
+        let count = count.as_u64().unwrap_or(0) as usize;
+        for finding in of_kind.take(PUBLISHERS_SHOWN) {
+            let text = |key: &str| finding[key].as_str().unwrap_or("?");
+            lines.push(format!(
+                "publisher {} of {}: {}, since {}",
+                text("identity"),
+                text("topic"),
+                text("text"),
+                text("since")
+            ));
+        }
+        if PUBLISHERS_SHOWN < count {
+            let more = count - PUBLISHERS_SHOWN;
+            lines.push(format!(
+                "and {more} publishers more of the kind `{kind}`; --json names them"
+            ));
+        }
+    }
+    lines
+}
+
+/// Without a link; two nights.
+const HOURS_LEFT_MIN: f64 = 48.0;
+const BACKLOG_SECONDS_MAX: f64 = 3600.0;
+
+/// Losses that somebody could have prevented: what came before the first contact is none of them.
+fn loss_words(status: &Json) -> String {
+    let losses = status["losses_of_last_day"].as_object();
+    let losses = losses.into_iter().flatten();
+    let losses = losses.filter(|(reason, _)| *reason != LossReason::BeforeContact.as_str());
+    let words: Vec<String> = losses
+        .map(|(reason, samples)| format!("{samples} {reason}"))
+        .collect();
+    words.join(", ")
+}
+
 /// What needs a look.
 fn complaints(status: &Json) -> Vec<String> {
     let number = |path: &str| status.pointer(path).and_then(Json::as_f64).unwrap_or(0.0);
@@ -197,6 +259,34 @@ fn complaints(status: &Json) -> Vec<String> {
         "the disk of the buffer refused commits".into(),
     );
     complain(
+        number("/buffer/blocks_unreadable") > 0.0,
+        "blocks of the buffer cannot be read: efd-inspect verify tells which".into(),
+    );
+    complain(
+        number("/tier_work/errors") > 0.0,
+        "statistics could not be made, and were tried again".into(),
+    );
+    let is_offline = status.pointer("/link/state").and_then(Json::as_str) != Some("streaming");
+    let hours_left = status.pointer("/buffer/hours_left").and_then(Json::as_f64);
+    if let Some(hours) = hours_left.filter(|hours| is_offline && *hours < HOURS_LEFT_MIN) {
+        complain(
+            true,
+            format!(
+                "the buffer is full of what the centre does not have in {}",
+                span_words(hours)
+            ),
+        );
+    }
+    complain(
+        !is_offline && BACKLOG_SECONDS_MAX < number("/link/oldest_unacknowledged_seconds"),
+        "the centre is behind, though the link is up".into(),
+    );
+    let losses = loss_words(status);
+    complain(
+        !losses.is_empty(),
+        format!("losses in the last day: {losses}"),
+    );
+    complain(
         number("/certificate/days_left") < 30.0,
         "the certificate expires in less than 30 days".into(),
     );
@@ -212,9 +302,86 @@ fn complaints(status: &Json) -> Vec<String> {
         error.is_none_or(|error| CLOCK_ERROR_MAX_SECONDS < error),
         "the clock is not disciplined: run chrony or another NTP client".into(),
     );
+    complaints.extend(publisher_words(status));
+    complaints.extend(queues::complaints(&status["queues"]));
+    let mut complain = |bad: bool, text: String| bad.then(|| complaints.push(text));
     complain(
         number("/samples/oversize") + number("/samples/malformed") > 0.0,
         "samples too large or too short to be taken".into(),
     );
     complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn well() -> Json {
+        json!({
+            "bus": { "writers": 3, "untyped_topics": 0 }, "samples": { "dropped": 0 },
+            "buffer": { "store_errors": 0, "hours_left": 20.0 }, "losses_of_last_day": { "before_contact": 7 },
+            "link": { "state": "streaming", "oldest_unacknowledged_seconds": 0.5 },
+            "clock": { "error_seconds": 0.001 }, "certificate": { "days_left": 300 }, "leap_seconds": { "days_left": 200 },
+            "publishers": { "count": 0, "by_kind": { "clock": 0 }, "findings": [] },
+            "queues": { "ring_bytes": { "used": 1, "limit": 10, "ratio": 0.1 } },
+        })
+    }
+
+    #[test]
+    fn what_is_not_well_is_complained_of() {
+        assert_eq!(complaints(&well()), Vec::<String>::new());
+        let check = |path: &str, value: Json, wanted: &[&str]| {
+            let mut status = well();
+            *status.pointer_mut(path).unwrap() = value;
+            assert_eq!(complaints(&status), wanted, "{path}");
+        };
+        check(
+            "/link/state",
+            json!("offline"),
+            &[
+                "the link is down: data wait in the buffer",
+                "the buffer is full of what the centre does not have in 20.0 h",
+            ],
+        );
+        check(
+            "/link/oldest_unacknowledged_seconds",
+            json!(4000),
+            &["the centre is behind, though the link is up"],
+        );
+        check(
+            "/losses_of_last_day",
+            json!({ "before_contact": 7, "dds_gap": 2, "queue_full": 1 }),
+            &["losses in the last day: 2 dds_gap, 1 queue_full"],
+        );
+        check(
+            "/queues/ring_bytes/ratio",
+            json!(0.9),
+            &["ring bytes is 90 % full: 1 of 10"],
+        );
+    }
+
+    #[test]
+    fn a_few_publishers_of_each_kind_are_named() {
+        let mut status = well();
+        let finding = |kind: &str, number: usize| {
+            json!({
+                "kind": kind, "topic": "lsst.sal.A.x", "identity": format!("A:{number}"), "since": "2026-11-28T03:00:00Z",
+                "text": "words",
+            })
+        };
+        let clocks = (0..50).map(|number| finding("clock", number));
+        let all: Vec<Json> = clocks.chain([finding("silent", 1)]).collect();
+        status["publishers"] =
+            json!({ "count": 71, "by_kind": { "clock": 70, "silent": 1 }, "findings": all });
+        let lines = complaints(&status);
+        assert_eq!(lines.len(), PUBLISHERS_SHOWN + 2, "{lines:?}");
+        assert_eq!(
+            lines[0],
+            "publisher A:0 of lsst.sal.A.x: words, since 2026-11-28T03:00:00Z"
+        );
+        assert!(lines[PUBLISHERS_SHOWN].contains("65 publishers more of the kind `clock`"));
+        assert!(lines[PUBLISHERS_SHOWN + 1].contains("A:1"));
+    }
 }

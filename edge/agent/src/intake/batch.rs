@@ -63,6 +63,12 @@ impl Batch {
         self.builders().map(BlockBuilder::datum_bytes).sum()
     }
 
+    /// Of the largest block, uncompressed.
+    pub fn fullest_bytes(&self) -> usize {
+        let bytes = self.builders().map(BlockBuilder::datum_bytes);
+        bytes.max().unwrap_or(0)
+    }
+
     /// Whether every block still takes a record of any size.
     pub fn has_room(&self) -> bool {
         self.builders().all(BlockBuilder::has_room)

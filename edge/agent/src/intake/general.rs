@@ -17,7 +17,7 @@ impl Intake {
         reading: &GeneralPlan,
         sample: Received<'_>,
     ) {
-        let (stream, lane, topic) = self.bound(plan);
+        let (stream, lane, topic, _) = self.bound(plan);
         let stamps = GeneralStamps {
             source: sample.source.map(|source| source.0),
             received: sample.received.0,

@@ -316,3 +316,30 @@ fn a_type_that_changed_is_a_stream_of_its_own() {
         "the same schema is the same stream"
     );
 }
+
+/// By what a plan says of a sample, and not by history that a late joiner gets: its stamps are old.
+#[test]
+fn a_publishers_clock_is_looked_at() {
+    for (keeps_history, wanted) in [(false, vec!["Test:3"]), (true, vec![])] {
+        let mut bench = Bench::new();
+        let binding = Binding {
+            keeps_history,
+            ..binding(true)
+        };
+        for second in 0..30 {
+            let at = now().saturating_add(i64::from(second) * 1_000_000_000);
+            let stamp = NOW_TAI + f64::from(second) - 37.0;
+            let payload = sample(second + 1, stamp, 0);
+            let received = Received {
+                payload: &payload,
+                received: at,
+                source: None,
+            };
+            bench.intake.sample(&binding, received, at);
+            bench.intake.look_at_publishers(at, &|_| true);
+        }
+        let findings = bench.intake.lint.findings();
+        let off: Vec<&str> = findings.map(|finding| &*finding.identity).collect();
+        assert_eq!(off, wanted, "history: {keeps_history}");
+    }
+}

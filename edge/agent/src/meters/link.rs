@@ -93,6 +93,15 @@ impl LinkMeters {
         );
     }
 
+    #[cfg(test)]
+    pub(super) fn fill(&self) {
+        let label = LeftLabel {
+            centre: "a:1".into(),
+            cause: "refused",
+        };
+        self.left.get_or_create(&label).inc();
+    }
+
     pub(super) fn connecting(&self, centre: Centre) {
         let mut told = self.told();
         told.current = centre.0;

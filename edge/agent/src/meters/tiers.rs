@@ -130,6 +130,18 @@ impl TierMeters {
         );
     }
 
+    #[cfg(test)]
+    pub(super) fn fill(&self) {
+        let (resolution, from) = ("10s".to_owned(), "blocks".to_owned());
+        let label = TierLabel {
+            resolution: resolution.clone(),
+        };
+        self.bytes.get_or_create(&label).set(1);
+        self.begin.get_or_create(&label).set(1);
+        let label = BuildLabel { resolution, from };
+        self.built.get_or_create(&label).set(0.5);
+    }
+
     pub(crate) fn observe(&self, engine: &Engine, reader: &Reader) {
         let counters = engine.counters();
         self.samples.set(counters.samples);
