@@ -35,7 +35,7 @@ impl Shape {
 /// Who decides how much is on its way.
 #[derive(Debug)]
 pub(super) enum Governor {
-    Ours(Control),
+    Ours(Box<Control>),
     /// One packet more each round trip, half when something is lost.
     Aimd {
         window: u64,
@@ -47,7 +47,10 @@ pub(super) enum Governor {
 
 impl Governor {
     pub(super) fn ours(cap_megabits: Option<u64>) -> Self {
-        Self::Ours(Control::new(cap_megabits.map(|cap| cap * 125_000), MTU))
+        Self::Ours(Box::new(Control::new(
+            cap_megabits.map(|cap| cap * 125_000),
+            MTU,
+        )))
     }
 
     pub(super) fn aimd() -> Self {
