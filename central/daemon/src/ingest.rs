@@ -13,7 +13,7 @@ use quinn::{ServerConfig, TransportConfig};
 use crate::connection::{self, Shared};
 
 /// Blocks of one edge on their way at once.
-const STREAMS_MAX: u32 = 256;
+const STREAMS_MAX: u32 = efd_shared_wire::limits::STREAMS_AT_ONCE_MAX as u32;
 const WINDOW_BYTES: u32 = 64 << 20;
 const STREAM_WINDOW_BYTES: u32 = 40 << 20;
 const KEEP_ALIVE: Duration = Duration::from_secs(3);

@@ -292,6 +292,7 @@ impl Config {
             centres: self.centre.clone(),
             mtu_max: self.ship.mtu_max,
             window_bytes: self.ship.in_flight_bytes_max.bytes(),
+            rate_max: self.ship.link_rate_max.map(|rate| rate.bytes_per_second()),
         }
     }
 

@@ -498,6 +498,7 @@ impl Meters {
                 "centre": centre, "centres": centres, "failures": self.link_failures.get(), "blocks_live": self.blocks_live.get(),
                 "blocks_fill": self.blocks_fill.get(), "sent_bytes": self.sent_bytes.get(),
                 "oldest_unacknowledged_seconds": self.oldest_unacked_age_ns() as f64 / 1e9,
+                "live_within": self.link.live_within(),
             },
             "certificate": { "days_left": self.certificate_days.get() },
             "leap_seconds": { "days_left": self.leap_table_days.get() },
@@ -513,6 +514,7 @@ impl Observer for Meters {
         self.blocks_live.set(counters.blocks_live);
         self.blocks_fill.set(counters.blocks_fill);
         self.sent_bytes.set(counters.block_bytes);
+        self.link.delays(counters.live_delays);
     }
 
     fn backlog(&self) -> (Duration, u64) {

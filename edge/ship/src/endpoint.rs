@@ -1,5 +1,8 @@
 //! The QUIC endpoint: one UDP socket, one connection at a time.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use tokio::sync::mpsc;
 use efd_shared_wire::edge::{Attempt, CONTROL_PRIORITY, Centre};
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::congestion::Congestion;
 use crate::shipper::{Event, FRAMES_MAX, tell};
 
 /// No endpoint can be made here.
@@ -106,6 +110,8 @@ pub struct Link {
     pub mtu_max: u16,
     /// Bytes on their way at once.
     pub window_bytes: u64,
+    /// Bytes a second of all that we send, packets and all; `None`: as the link allows.
+    pub rate_max: Option<u64>,
 }
 
 /// What a centre's certificate must be valid for: the host that we connect to.
@@ -302,6 +308,9 @@ fn transport(link: &Link) -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(quinn::IdleTimeout::try_from(IDLE_MAX).ok())
         .send_window(link.window_bytes)
+        .congestion_controller_factory(Arc::new(Congestion {
+            rate_max: link.rate_max,
+        }))
         // GSO fails with EIO on tunnel interfaces (quinn issues 1128, 2202).
         .enable_segmentation_offload(false);
     transport

@@ -6,6 +6,7 @@
 //! Two programs ship: the edge itself, and the rescue of a dead edge's disk. To the centre they are the same but for
 //! their certificates.
 
+mod congestion;
 mod endpoint;
 mod held;
 mod left;

@@ -106,8 +106,13 @@ pub(crate) enum Event {
         id: BlockId,
         reason: String,
     },
-    /// A sending task has ended.
+    /// A sending task has handed its block to the transport, or given it up.
     BlockDone,
+    /// The other side's transport has it; or the connection ends.
+    BlockArrived {
+        attempt: Attempt,
+        bytes: u64,
+    },
     StreamsRead {
         epoch: EpochId,
         streams: Vec<(StreamDeclaration, Schema)>,
@@ -284,6 +289,9 @@ impl Loop {
                 self.unkept.push_back(Outcome::Unreadable { id, reason });
             }
             Event::BlockDone => self.sending -= 1,
+            Event::BlockArrived { attempt, bytes } => {
+                self.session.handle_block_arrived(attempt, bytes)
+            }
             Event::StreamsRead { epoch, streams } => {
                 self.session.handle_streams_read(epoch, streams)
             }
@@ -327,6 +335,9 @@ impl Loop {
                 break;
             }
         }
+        if let Some(link) = &self.link {
+            self.session.handle_path(link.connection.stats().path.cwnd);
+        }
         while self.unkept.len() < FRAMES_MAX {
             let command = match self.sending < SENDING_MAX {
                 true => self.session.poll_command(now()),
@@ -369,13 +380,16 @@ impl Loop {
                 class,
                 priority,
             } => {
-                let Some(link) = &self.link else { return };
+                let (Some(link), Some(trying)) = (&self.link, &self.trying) else {
+                    return;
+                };
                 self.sending += 1;
                 let connection = link.connection.clone();
                 self.ask_disk(DiskRequest::Block {
                     id,
                     class,
                     priority,
+                    attempt: trying.attempt,
                     connection,
                 });
             }
@@ -445,6 +459,7 @@ enum DiskRequest {
         id: BlockId,
         class: Class,
         priority: i32,
+        attempt: Attempt,
         connection: quinn::Connection,
     },
     Streams {
@@ -468,16 +483,28 @@ impl<S: Source> DiskReader<S> {
                     id,
                     class,
                     priority,
+                    attempt,
                     connection,
                 } => match self.source.block(&id) {
                     Ok(block) => {
                         let bytes = block.bytes().len() as u64;
                         let events = self.events.clone();
                         tokio::runtime::Handle::current().spawn(async move {
-                            if let Err(error) = send_block(&connection, &block, class, priority).await {
-                                tracing::debug!(%error, block = %block.id(), "Block not sent; the connection ends");
-                            }
+                            let sent = send_block(&connection, &block, class, priority).await;
+                            let id = block.id();
+                            drop(block);
                             tell(&events, Event::BlockDone).await;
+                            match sent {
+                                Ok(stream) => {
+                                    if let Err(error) = stream.stopped().await {
+                                        tracing::debug!(%error, block = %id, "Block did not arrive; the connection ends");
+                                    }
+                                }
+                                Err(error) => {
+                                    tracing::debug!(%error, block = %id, "Block not sent; the connection ends")
+                                }
+                            }
+                            tell(&events, Event::BlockArrived { attempt, bytes }).await;
                         });
                         Event::BlockRead { id, bytes }
                     }
@@ -512,7 +539,7 @@ async fn send_block(
     block: &SealedBlock,
     class: Class,
     priority: i32,
-) -> Result<(), quinn::WriteError> {
+) -> Result<quinn::SendStream, quinn::WriteError> {
     const _: () = assert!(CONTROL_PRIORITY > 0);
     let mut stream = connection.open_uni().await?;
     // Fails only for a stream that has ended.
@@ -523,7 +550,7 @@ async fn send_block(
             tracing::debug!("The centre stopped the stream of a block");
         }
     }
-    Ok(())
+    Ok(stream)
 }
 
 pub(crate) async fn tell(events: &mpsc::Sender<Event>, event: Event) {

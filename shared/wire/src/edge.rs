@@ -12,12 +12,14 @@ mod bucket;
 mod choice;
 mod config;
 mod declare;
+mod delays;
 mod lane;
 mod session;
 mod shares;
 mod ship;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -39,6 +41,7 @@ use ship::Ship;
 
 pub use choice::Centre;
 pub use config::{EdgeConfig, FillOrder, Guarantees, GuaranteesError, Patience};
+pub use delays::LiveDelays;
 
 /// Counts connections. What the shell reports of an older one is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,6 +176,7 @@ pub struct EdgeCounters {
     pub blocks_unreadable: u64,
     /// Un-acknowledged by the centre.
     pub blocks_wanted: u64,
+    pub live_delays: LiveDelays,
 }
 
 #[derive(Debug)]

@@ -40,6 +40,9 @@ pub const REFUSE_CHARS_MAX: usize = 1024;
 /// Blocks that an edge may have begun without knowing their size: by so many may it pass the centre's credit.
 pub const UNSIZED_BLOCKS_MAX: usize = 4;
 
+/// Blocks of one edge that are on their way to a centre at once, each in a stream of its own.
+pub const STREAMS_AT_ONCE_MAX: usize = 2048;
+
 /// Two varints.
 const RANGE_BYTES_MAX: usize = 20;
 /// Epoch, lane, and two varints.

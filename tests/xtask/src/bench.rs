@@ -35,6 +35,8 @@ enum Name {
     Load,
     /// From the DDS write to a consumer of a public topic.
     Latency,
+    /// A backlog over a bad link and over a good one, while live data come: share of the link, live delay, memory, start.
+    Drain,
     /// The feed into real brokers: records a second by topics, what checkpoints cost, how soon it goes on after a crash.
     Feed,
 }
@@ -52,9 +54,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Name::Query => ("efd-edge-query", "query"),
         Name::Load => ("efd-tests-bench", "load"),
         Name::Latency => ("efd-tests-bench", "latency"),
+        Name::Drain => ("efd-tests-bench", "drain"),
         Name::Feed => ("efd-central-feed", "feed"),
     };
-    if matches!(arguments.name, Name::Load | Name::Latency) {
+    if matches!(arguments.name, Name::Load | Name::Latency | Name::Drain) {
         build_programs(Profile::Release, &[])?;
     }
     let out = root().join("target/bench");
@@ -75,7 +78,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             .args(&arguments.more)
             .env("EFD_BENCH_SUMMARY", &summary),
     )?;
-    if matches!(arguments.name, Name::Load | Name::Latency | Name::Query) {
+    if matches!(
+        arguments.name,
+        Name::Load | Name::Latency | Name::Drain | Name::Query
+    ) {
         // It writes its own.
         return Ok(());
     }

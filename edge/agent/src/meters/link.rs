@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use efd_edge_ship::Left;
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_model::UtcNanos;
-use efd_shared_wire::edge::Centre;
+use efd_shared_wire::edge::{Centre, LiveDelays};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -19,6 +19,7 @@ use super::Count;
 pub(super) struct LinkMeters {
     connected: Family<CentreLabel, Count>,
     left: Family<LeftLabel, Counter>,
+    delays: Mutex<LiveDelays>,
     told: Mutex<Told>,
 }
 
@@ -136,6 +137,19 @@ impl LinkMeters {
             cause,
         };
         self.left.get_or_create(&label).inc();
+    }
+
+    pub(super) fn delays(&self, delays: LiveDelays) {
+        *self.delays.lock().unwrap_or_else(PoisonError::into_inner) = delays;
+    }
+
+    /// Blocks that were durable at the centre within so many seconds of their commit here; the last has all.
+    pub(super) fn live_within(&self) -> Json {
+        let delays = *self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = delays.within();
+        pairs
+            .map(|(bound, blocks)| json!([bound.map(|bound| bound.as_secs_f64()), blocks]))
+            .collect()
     }
 
     fn gauge(&self, name: &str) -> Count {

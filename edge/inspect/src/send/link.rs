@@ -61,6 +61,7 @@ pub(super) fn deliver(
         centres: vec![delivery.centre.clone()],
         mtu_max: MTU_MAX,
         window_bytes: WINDOW_BYTES,
+        rate_max: delivery.rate,
     };
     let tls = Arc::new(credentials.client_config().map_err(SendError::from)?);
     let endpoint = {

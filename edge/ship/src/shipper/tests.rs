@@ -36,6 +36,7 @@ async fn blocks_that_nobody_takes_do_not_keep_the_edge_from_the_other_centre() {
         centres: ["127.0.0.1:9", "127.0.0.1:10"].map(str::to_owned).into(),
         mtu_max: 1400,
         window_bytes: 1 << 20,
+        rate_max: None,
     };
     let endpoint = Endpoint::new(Arc::new(tls), &link).unwrap();
     let mut config = EdgeConfig::new(EdgeId([1; 16]), "summit".parse().unwrap(), "test");

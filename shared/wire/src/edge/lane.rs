@@ -47,6 +47,17 @@ struct Flight {
     fresh: Option<Fresh>,
 }
 
+/// What an acknowledgement came to.
+#[derive(Debug, Default)]
+pub(super) struct Landed {
+    /// Newly acknowledged.
+    pub(super) news: RangeSet,
+    /// Bytes that no longer count as in flight.
+    pub(super) bytes: u64,
+    /// When what went out live was committed.
+    pub(super) live: Vec<Moment>,
+}
+
 /// What became of a centre's wish.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
@@ -216,12 +227,12 @@ impl LaneShip {
         Some(std::mem::replace(&mut flight.bytes, bytes))
     }
 
-    /// Returns what is newly acknowledged and the bytes that landed. Fails with the last number where it is beyond the head.
-    pub(super) fn on_acked(&mut self, ranges: &RangeSet) -> Result<(RangeSet, u64), u64> {
+    /// Fails with the last number where it is beyond the head.
+    pub(super) fn on_acked(&mut self, ranges: &RangeSet) -> Result<Landed, u64> {
         if let Some(last) = ranges.last().filter(|&last| self.head < last) {
             return Err(last);
         }
-        let (mut news, mut landed_bytes) = (RangeSet::new(), 0);
+        let mut landed = Landed::default();
         let ranges = RangeSet::intersection(ranges, &whole(self.head));
         for range in ranges.iter() {
             self.fill.remove_range(range.clone());
@@ -234,18 +245,21 @@ impl LaneShip {
             let mut rest = RangeSet::from_iter([range.clone()]);
             for number in keys_within(&self.flying, &range) {
                 if let Some(flight) = self.flying.remove(&number) {
-                    landed_bytes += flight.bytes;
-                    news.insert(number);
+                    landed.bytes += flight.bytes;
+                    landed
+                        .live
+                        .extend(flight.fresh.map(|fresh| fresh.committed_at));
+                    landed.news.insert(number);
                     rest.remove_range(number..=number);
                 }
             }
             for hole in rest.iter().flat_map(|range| self.acked.missing(range)) {
-                news.insert_range(hole);
+                landed.news.insert_range(hole);
             }
             self.acked.insert_range(range);
         }
         self.waiting.retain(|(_, ranges)| !ranges.is_empty());
-        Ok((news, landed_bytes))
+        Ok(landed)
     }
 
     pub(super) fn on_wanted(

@@ -188,6 +188,19 @@ impl EdgeSession {
         }
     }
 
+    /// The transport has brought a block of this connection to the other side, or given it up.
+    pub fn handle_block_arrived(&mut self, attempt: Attempt, bytes: u64) {
+        if self.attempt() == Some(attempt) {
+            self.ship.on_arrived(bytes);
+        }
+    }
+
+    /// What the network has on its way when it is full, by the transport's congestion control. Of what is handed to the
+    /// transport and has not arrived, back-fill is not much more; where this was never told, there is no such limit.
+    pub fn handle_path(&mut self, holds_bytes: u64) {
+        self.ship.on_path(holds_bytes);
+    }
+
     /// Answers [`Command::SendBlock`]: damaged, or gone. It is never sent; the agent commits the loss.
     pub fn handle_block_unreadable(&mut self, id: BlockId) {
         self.counters.blocks_unreadable += 1;
@@ -447,8 +460,12 @@ impl EdgeSession {
                         Ok(self.ship.on_declare_ack(epoch, through)?)
                     }
                     CentreFrame::Ack { lane, ranges } => {
-                        let news = self.ship.on_acked(lane, &ranges)?;
-                        self.persist_acks(lane, news);
+                        let landed = self.ship.on_acked(lane, &ranges)?;
+                        for committed_at in landed.live {
+                            let delay = now.since(committed_at);
+                            self.counters.live_delays.note(delay);
+                        }
+                        self.persist_acks(lane, landed.news);
                         Ok(())
                     }
                     CentreFrame::Want { lane, ranges } => {

@@ -11,11 +11,11 @@ use efd_shared_model::{
 use super::bucket::TokenBucket;
 use super::config::{EdgeConfig, FillOrder};
 use super::declare::Declaring;
-use super::lane::{Fresh, LaneShip, Wanted};
+use super::lane::{Fresh, Landed, LaneShip, Wanted};
 use super::shares::Shares;
+use super::window::{Path, Unsized, Window};
 use super::{Command, Durable, HeldEpoch, HeldLane};
 use crate::frame::LaneKey;
-use crate::limits::UNSIZED_BLOCKS_MAX;
 use crate::moment::Moment;
 use crate::stream::Class;
 use crate::violation::Violation;
@@ -68,44 +68,6 @@ pub(super) struct Ship {
     pub(super) declaring: Declaring,
 }
 
-/// What may be in the air. `sent_bytes` may pass `credit_bytes` by the blocks of unknown size.
-#[derive(Debug)]
-struct Window {
-    /// Our own limit.
-    bytes_max: u64,
-    in_flight_bytes: u64,
-    /// On this connection: granted in total, sent in total.
-    credit_bytes: u64,
-    sent_bytes: u64,
-    /// What the centre is ready to have in the air.
-    credit_window_bytes: u64,
-    /// Handed to the shell, size not yet told; at most [`UNSIZED_BLOCKS_MAX`].
-    unsized_blocks: Vec<Unsized>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Unsized {
-    id: BlockId,
-    class: Class,
-    charged_bytes: u64,
-}
-
-impl Window {
-    fn is_open(&self) -> bool {
-        self.unsized_blocks.len() < UNSIZED_BLOCKS_MAX
-            && self.in_flight_bytes < self.bytes_max
-            && self.sent_bytes < self.credit_bytes
-    }
-
-    /// Back-fill leaves a quarter to what is yet to come live, which must not wait for acknowledgements of the past.
-    fn is_open_for_fill(&self) -> bool {
-        let credit_left = self.credit_bytes.saturating_sub(self.sent_bytes);
-        let reserved = self.in_flight_bytes < self.bytes_max / 4 * 3
-            && self.credit_window_bytes / 4 < credit_left;
-        reserved || self.in_flight_bytes == 0
-    }
-}
-
 impl Ship {
     pub(super) fn new(config: &EdgeConfig, now: Moment) -> Self {
         let kinds = config.guarantees.of_kinds();
@@ -129,6 +91,7 @@ impl Ship {
                 sent_bytes: 0,
                 credit_window_bytes: 0,
                 unsized_blocks: Vec::new(),
+                path: Path::default(),
             },
             declaring: Declaring::default(),
         }
@@ -278,6 +241,8 @@ impl Ship {
         let id = key.at(self.edge).block(BlockNumber(number));
         self.window.in_flight_bytes += bytes;
         self.window.sent_bytes += bytes;
+        self.window.path.bytes += bytes;
+        self.window.path.blocks += 1;
         self.window.unsized_blocks.push(Unsized {
             id,
             class,
@@ -371,6 +336,7 @@ impl Ship {
         }
         let window = &mut self.window;
         window.sent_bytes = window.sent_bytes.saturating_add(bytes);
+        window.path.bytes = window.path.bytes.saturating_add(bytes);
         if let Some((_, epoch)) = self.epoch_mut(id.lane.epoch)
             && let Some(ship) = epoch.lanes.get_mut(&id.lane.lane)
             && let Some(charged) = ship.on_sized(id.number.0, bytes)
@@ -392,12 +358,25 @@ impl Ship {
         if block.class == Class::Fill {
             self.fill_bucket.give_back(bytes);
         }
-        self.window.sent_bytes = self.window.sent_bytes.saturating_sub(bytes);
+        let window = &mut self.window;
+        window.sent_bytes = window.sent_bytes.saturating_sub(bytes);
+        window.path.bytes = window.path.bytes.saturating_sub(bytes);
+    }
+
+    pub(super) fn on_path(&mut self, holds_bytes: u64) {
+        self.window.path.holds_bytes = Some(holds_bytes);
+    }
+
+    pub(super) fn on_arrived(&mut self, bytes: u64) {
+        let path = &mut self.window.path;
+        path.bytes = path.bytes.saturating_sub(bytes);
+        path.blocks = path.blocks.saturating_sub(1);
     }
 
     pub(super) fn on_unreadable(&mut self, id: BlockId) {
         if let Some(block) = self.landed_size(id) {
             self.refund(block, block.charged_bytes);
+            self.on_arrived(0);
         }
         let lane = id.lane.lane;
         let Some((ordinal, epoch)) = self.epoch_mut(id.lane.epoch) else {
@@ -416,15 +395,15 @@ impl Ship {
         window.in_flight_bytes = window.in_flight_bytes.saturating_sub(bytes);
     }
 
-    /// Returns what is newly acknowledged. What retention has forgotten whole is of no interest.
+    /// What retention has forgotten whole is of no interest.
     pub(super) fn on_acked(
         &mut self,
         key: LaneKey,
         ranges: &RangeSet,
-    ) -> Result<RangeSet, Violation> {
+    ) -> Result<Landed, Violation> {
         let edge = self.edge;
         let Some((ordinal, epoch)) = self.epoch_mut(key.epoch) else {
-            return Ok(RangeSet::new());
+            return Ok(Landed::default());
         };
         let mut none = LaneShip::default();
         let ship = epoch.lanes.get_mut(&key.lane).unwrap_or(&mut none);
@@ -436,11 +415,11 @@ impl Ship {
                 last,
                 head,
             });
-        let (news, landed_bytes) = acked?;
-        self.on_landed(landed_bytes);
+        let landed = acked?;
+        self.on_landed(landed.bytes);
         self.index(ordinal, key.lane);
         self.drop_if_spent(ordinal);
-        Ok(news)
+        Ok(landed)
     }
 
     /// `None` where there is no such lane.
@@ -501,6 +480,7 @@ impl Ship {
         (window.in_flight_bytes, window.sent_bytes) = (0, 0);
         (window.credit_bytes, window.credit_window_bytes) = (0, 0);
         window.unsized_blocks.clear();
+        window.path = Path::default();
         let ordinals: Vec<_> = self.epochs.keys().copied().collect();
         for ordinal in ordinals {
             self.drop_if_spent(ordinal);

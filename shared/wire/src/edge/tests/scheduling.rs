@@ -226,6 +226,57 @@ fn a_window_and_a_credit_hold_back() {
     );
 }
 
+/// On a slow link 32 MiB are a quarter of a minute, and streams are counted.
+#[test]
+fn back_fill_does_not_wait_in_the_transport() {
+    const BLOCK: u64 = 100_000;
+    let backlog = || vec![held(EPOCH, 1, &[(LaneKind::Telemetry, 0, 100_000)])];
+    let mut edge = streaming(config(), backlog());
+    edge.handle_path(500_000);
+    let limit = 500_000 + (2 << 20);
+    let blocks = sent(&mut edge, at(0), BLOCK, 1000);
+    let bytes = blocks.len() as u64 * BLOCK;
+    assert!(
+        (limit..limit + 5 * BLOCK).contains(&bytes),
+        "{bytes} bytes, {limit} expected"
+    );
+    // What comes live goes at once.
+    durable(&mut edge, lane(LaneKind::Events), 1, 1, BLOCK, at(1));
+    let live = sent(&mut edge, at(1), BLOCK, 1000);
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].1, Class::Live);
+    // The centre's acknowledgement is not what makes room: the log may take its time.
+    let now = attempt(&edge);
+    edge.handle_block_arrived(Attempt(now.0 - 1), bytes);
+    assert!(
+        sent(&mut edge, at(2), BLOCK, 1000).is_empty(),
+        "of an older connection"
+    );
+    for _ in 0..10 {
+        edge.handle_block_arrived(now, BLOCK);
+    }
+    let more = sent(&mut edge, at(2), BLOCK, 1000).len();
+    assert!((9..=10).contains(&more), "{more} more");
+    // A path that holds more takes more.
+    edge.handle_path(10_000_000);
+    let more = sent(&mut edge, at(3), BLOCK, 1000).len() as u64 * BLOCK;
+    assert!(more > 10_000_000, "{more} bytes");
+    assert_eq!(edge.self_check(), None);
+
+    let mut edge = streaming(config(), backlog());
+    edge.handle_path(500_000);
+    let blocks = sent(&mut edge, at(0), 10, 10_000);
+    assert_eq!(blocks.len(), crate::limits::STREAMS_AT_ONCE_MAX / 4 * 3);
+    edge.handle_block_unreadable(blocks[0].0);
+    assert!(
+        sent(&mut edge, at(0), 10, 10_000).is_empty(),
+        "its size was told"
+    );
+    edge.handle_block_arrived(attempt(&edge), 10);
+    assert_eq!(sent(&mut edge, at(0), 10, 10_000).len(), 1);
+    assert_eq!(edge.self_check(), None);
+}
+
 #[test]
 fn no_more_than_four_blocks_of_unknown_size_are_begun() {
     let mut edge = streaming(
