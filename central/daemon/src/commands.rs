@@ -246,7 +246,15 @@ fn status(config: &Config, as_json: bool) -> Result<Exit> {
     if as_json {
         say(&status.to_string());
     } else {
-        for section in ["version", "ingest", "log", "lake", "feed", "ledger", "certificate"] {
+        for section in [
+            "version",
+            "ingest",
+            "log",
+            "lake",
+            "feed",
+            "ledger",
+            "certificate",
+        ] {
             say(&format!("{section:<12}{}", one_line(&status[section])));
         }
         let queues = queues::fullest(&status["queues"]);

@@ -3,6 +3,7 @@
 mod answer;
 mod ask;
 mod table;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! The consumers of the log, a thread each, and what keeps the log in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use efd_central_feed::{
     Feed, FeedOptions, State as FeedState, StatusReader as FeedStatus, Stop as FeedStop,
 };
-use efd_central_lake::{Counters, Course, Lake, LakeError, Options, Requests};
+use efd_central_lake::{Counters, Course, Lake, LakeError, Mailbox, Options, Requests};
 use efd_central_log::{BlockLog, Lease, Progress, Reached, SeatNumber};
 use efd_shared_daemon::http::Readiness;
 use efd_shared_model::Shard;
@@ -56,9 +56,11 @@ struct LakeNow {
     progress: Progress,
 }
 
-/// What the lake's thread tells the others.
-#[derive(Clone, Debug, Default)]
+/// What the lake's thread tells the others, and where it is asked.
+#[derive(Clone, Debug)]
 pub(crate) struct LakeStatus {
+    root: PathBuf,
+    mailbox: Mailbox,
     now: Arc<Mutex<LakeNow>>,
     log: Arc<Mutex<Option<Arc<dyn BlockLog>>>>,
 }
@@ -67,7 +69,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// To make a part of the lake whole; whoever asks waits for the answer.
+const REQUESTS_MAX: usize = 4;
+
 impl LakeStatus {
+    fn new(root: PathBuf) -> (Self, Requests) {
+        let (mailbox, requests) = Mailbox::new(REQUESTS_MAX);
+        let status = Self {
+            root,
+            mailbox,
+            now: Arc::default(),
+            log: Arc::default(),
+        };
+        (status, requests)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `None` where this process does not write the lake.
+    pub(crate) fn mailbox(&self) -> Option<&Mailbox> {
+        (lock(&self.now).state == State::Running).then_some(&self.mailbox)
+    }
+
     fn set(&self, state: State) {
         lock(&self.now).state = state;
     }
@@ -135,6 +160,7 @@ pub(crate) struct LakeRole {
     options: Options,
     turn: LakeTurn,
     status: LakeStatus,
+    requests: Requests,
 }
 
 /// Who writes a lake.
@@ -155,7 +181,7 @@ impl LakeRole {
             memory_bytes: config.lake.memory_max.as_usize(),
             ..Options::default()
         };
-        let status = LakeStatus::default();
+        let (status, requests) = LakeStatus::new(root.clone());
         let turn = if let Some(lease) = lease {
             LakeTurn::Shared(lease)
         } else {
@@ -170,6 +196,7 @@ impl LakeRole {
             options,
             turn,
             status,
+            requests,
         })
     }
 
@@ -208,14 +235,19 @@ pub(crate) type FeedWorkers = Vec<FeedWorker>;
 
 /// What all workers have durably that read a lane; `None` where one of them runs elsewhere.
 pub(crate) fn feed_progress(workers: &FeedWorkers) -> Option<Progress> {
-    let settled = workers.iter().map(|worker| Some((worker.shard, worker.settled()?)));
+    let settled = workers
+        .iter()
+        .map(|worker| Some((worker.shard, worker.settled()?)));
     let settled = settled.collect::<Option<Vec<_>>>()?;
     let mut all = Progress::default();
-    let lanes = settled.iter().flat_map(|(_, progress)| progress.seen.keys());
+    let lanes = settled
+        .iter()
+        .flat_map(|(_, progress)| progress.seen.keys());
     for lane in lanes.collect::<std::collections::BTreeSet<_>>() {
         let of_lane = Shard::from_number(lane.lane.shard);
         let readers = settled.iter().filter(|(shard, _)| shard.meets(of_lane));
-        let seen = readers.map(|(_, progress)| progress.seen.get(lane).cloned().unwrap_or_default());
+        let seen =
+            readers.map(|(_, progress)| progress.seen.get(lane).cloned().unwrap_or_default());
         if let Some(seen) = seen.reduce(|one, other| one.intersection(&other)) {
             all.seen.insert(*lane, seen);
         }
@@ -467,6 +499,7 @@ fn run_lake(role: LakeRole, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result
         options,
         turn,
         status,
+        requests,
     } = role;
     let is_stopped = || stop.load(Ordering::Acquire);
     match turn {
@@ -478,7 +511,7 @@ fn run_lake(role: LakeRole, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result
                     Course::On
                 }
             };
-            follow(*lake, log, &course, &status)?;
+            follow(*lake, log, &course, (&status, &requests))?;
         }
         LakeTurn::Shared(lease) => {
             status.set(State::StandingBy);
@@ -495,7 +528,7 @@ fn run_lake(role: LakeRole, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result
                 match Lake::open(root.clone(), options.clone()) {
                     Ok((lake, progress)) => {
                         lock(&status.now).progress = progress;
-                        follow(lake, Arc::clone(&log), &course, &status)?;
+                        follow(lake, Arc::clone(&log), &course, (&status, &requests))?;
                         status.set(State::StandingBy);
                     }
                     // The one before us is on its way out: its seat is gone, its lock not yet.
@@ -519,11 +552,11 @@ fn follow(
     lake: Lake,
     log: Arc<dyn BlockLog>,
     course: &dyn Fn() -> Course,
-    status: &LakeStatus,
+    (status, requests): (&LakeStatus, &Requests),
 ) -> Result<()> {
     status.report(&lake);
     status.set(State::Running);
-    efd_central_lake::run(lake, log, course, &Requests::none(), |lake| {
+    efd_central_lake::run(lake, log, course, requests, |lake| {
         status.report(lake);
     })?;
     Ok(())

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
 };
-use arrow::datatypes::{DataType, Schema};
-use efd_shared_arrow::{described, time_type};
+use arrow::datatypes::Schema;
+use efd_shared_arrow::described;
 use efd_shared_model::UtcNanos;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -76,13 +76,25 @@ type Column = (&'static str, &'static str, ArrayRef);
 
 fn batch(rows: &[CompletenessRow]) -> Result<RecordBatch, arrow::error::ArrowError> {
     let count = |of: fn(&CompletenessRow) -> u64| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(of(row).cast_signed())).collect::<Int64Array>())
+        Arc::new(
+            rows.iter()
+                .map(|row| Some(of(row).cast_signed()))
+                .collect::<Int64Array>(),
+        )
     };
     let known = |of: fn(&CompletenessRow) -> Option<u64>| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| of(row).map(u64::cast_signed)).collect::<Int64Array>())
+        Arc::new(
+            rows.iter()
+                .map(|row| of(row).map(u64::cast_signed))
+                .collect::<Int64Array>(),
+        )
     };
     let text = |of: &dyn Fn(&CompletenessRow) -> String| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(of(row))).collect::<StringArray>())
+        Arc::new(
+            rows.iter()
+                .map(|row| Some(of(row)))
+                .collect::<StringArray>(),
+        )
     };
     let reasons = |row: &CompletenessRow| {
         serde_json::to_string(&row.lost).unwrap_or_else(|_| "{}".to_owned())
@@ -92,24 +104,65 @@ fn batch(rows: &[CompletenessRow]) -> Result<RecordBatch, arrow::error::ArrowErr
     let columns: [Column; 14] = [
         ("site", "Site", text(&|row| row.site.clone())),
         ("topic", "Topic", text(&|row| row.topic.clone())),
-        ("hour", "Begin of the hour of event time, UTC", Arc::new(hours.with_timezone("UTC"))),
-        ("published", "Samples by the publishers' numbers", count(|row| row.published)),
-        ("received", "Of them, brought by DDS to the edge", count(|row| row.received)),
-        ("edge", "Records that were durable at the edge", count(|row| row.edge)),
-        ("centre", "Records that the centre has", count(|row| row.centre)),
-        ("feed", "Records in the public topics; null: not known", known(|row| row.feed)),
-        ("lake", "Records in the lake; null: not known", known(|row| row.lake)),
-        ("lost", "Samples that are named as lost", count(|row| row.lost.values().sum())),
+        (
+            "hour",
+            "Begin of the hour of event time, UTC",
+            Arc::new(hours.with_timezone("UTC")),
+        ),
+        (
+            "published",
+            "Samples by the publishers' numbers",
+            count(|row| row.published),
+        ),
+        (
+            "received",
+            "Of them, brought by DDS to the edge",
+            count(|row| row.received),
+        ),
+        (
+            "edge",
+            "Records that were durable at the edge",
+            count(|row| row.edge),
+        ),
+        (
+            "centre",
+            "Records that the centre has",
+            count(|row| row.centre),
+        ),
+        (
+            "feed",
+            "Records in the public topics; null: not known",
+            known(|row| row.feed),
+        ),
+        (
+            "lake",
+            "Records in the lake; null: not known",
+            known(|row| row.lake),
+        ),
+        (
+            "lost",
+            "Samples that are named as lost",
+            count(|row| row.lost.values().sum()),
+        ),
         ("reasons", "The same by reason, JSON", text(&reasons)),
-        ("before_contact", "Samples before the first one of a publisher", count(|row| row.before_contact)),
-        ("unnamed", "Samples that are absent and that no loss names", count(|row| row.unnamed)),
-        ("complete", "All that was published is at the centre and in every store", Arc::new(complete)),
+        (
+            "before_contact",
+            "Samples before the first one of a publisher",
+            count(|row| row.before_contact),
+        ),
+        (
+            "unnamed",
+            "Samples that are absent and that no loss names",
+            count(|row| row.unnamed),
+        ),
+        (
+            "complete",
+            "All that was published is at the centre and in every store",
+            Arc::new(complete),
+        ),
     ];
     let field = |(name, what, values): &Column| {
-        let data_type = match values.data_type() {
-            DataType::Timestamp(..) => time_type(),
-            other => other.clone(),
-        };
+        let data_type = values.data_type().clone();
         described(*name, data_type, None, Some(what)).with_nullable(values.null_count() > 0)
     };
     let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
@@ -144,10 +197,17 @@ mod tests {
         let day = row.hour;
         for rows in [vec![row.clone()], vec![row.clone(), row]] {
             let file = put_completeness(folder.path(), day, &rows).unwrap();
-            assert!(file.ends_with("_completeness/efd_date=2026-11-23.parquet"), "{file:?}");
-            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap();
+            assert!(
+                file.ends_with("_completeness/efd_date=2026-11-23.parquet"),
+                "{file:?}"
+            );
+            let reader =
+                ParquetRecordBatchReaderBuilder::try_new(File::open(file).unwrap()).unwrap();
             let batches: Vec<RecordBatch> = reader.build().unwrap().map(Result::unwrap).collect();
-            assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows.len());
+            assert_eq!(
+                batches.iter().map(RecordBatch::num_rows).sum::<usize>(),
+                rows.len()
+            );
             let reasons = batches[0].column_by_name("reasons").unwrap();
             let reasons = reasons.as_any().downcast_ref::<StringArray>().unwrap();
             assert_eq!(reasons.value(0), r#"{"evicted":1}"#);

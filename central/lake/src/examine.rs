@@ -179,7 +179,7 @@ pub(crate) fn examine(
     } = rows;
     let is_whole = rows == entry.rows && unread.is_none();
     Examined {
-        kind: kind.or((!is_whole).then_some(FaultKind::Unreadable)),
+        kind: kind.or_else(|| (!is_whole).then_some(FaultKind::Unreadable)),
         rows,
         foreign,
         unread,

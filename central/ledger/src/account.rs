@@ -28,11 +28,20 @@ impl Filter {
     }
 
     fn wants_site(&self, site: &str) -> bool {
-        self.site.as_ref().is_none_or(|wanted| wanted.as_str() == site)
+        self.site
+            .as_ref()
+            .is_none_or(|wanted| wanted.as_str() == site)
     }
 
     pub(crate) fn wants(&self, (site, topic, hour): &(String, String, Hour)) -> bool {
         self.wants_site(site) && self.wants_topic(topic) && self.wants_hour(*hour)
+    }
+
+    /// Whether anything of the hours from the first on, the last exclusive, can be wanted.
+    pub fn wants_part(&self, site: &str, topic: &str, (first, last): (Hour, Hour)) -> bool {
+        let touches = self.from.is_none_or(|from| from < last)
+            && self.until.is_none_or(|until| first < until);
+        touches && self.wants_site(site) && self.wants_topic(topic)
     }
 
     fn wants_hour(&self, hour: Hour) -> bool {
@@ -108,7 +117,7 @@ impl Book {
                 let key = (row.site.clone(), row.topic.clone(), row.hour);
                 let has = stage.lacks.as_ref().ok().map(|lacks| {
                     let lacking = lacks.get(&key).copied().unwrap_or_default();
-                    row.centre.saturating_sub(lacking.records)
+                    row.centre.saturating_sub(lacking.rows)
                 });
                 row.stages.insert(stage.name, has);
             }
@@ -198,7 +207,9 @@ impl Account {
                 std::collections::btree_map::Entry::Vacant(entry) => {
                     entry.insert(row);
                 }
-                std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().add(&row),
+                std::collections::btree_map::Entry::Occupied(mut entry) => {
+                    entry.get_mut().add(&row)
+                }
             }
         }
         Self {
@@ -214,7 +225,11 @@ impl Account {
     }
 
     pub fn to_json(&self, with_hours: bool) -> Value {
-        let rows: Vec<Value> = self.rows.iter().map(|row| row.to_json(with_hours)).collect();
+        let rows: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| row.to_json(with_hours))
+            .collect();
         let lanes: Vec<Value> = self
             .lanes
             .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use efd_central_log::{BlockLog, Entry, LogError, Place, Progress, Reading};
-use efd_shared_model::digest::{Count, RecordDigests};
+use efd_shared_model::digest::{LaneDigest, Tally};
 use efd_shared_model::{EpochLane, RangeSet, SealedBlock};
 use rusqlite::{OptionalExtension as _, params};
 
@@ -11,7 +11,7 @@ use crate::{Book, Hour, LedgerError};
 
 /// Site, topic, hour.
 pub type Key = (String, String, Hour);
-pub type Counts = BTreeMap<Key, Count>;
+pub type Counts = BTreeMap<Key, Tally>;
 
 /// Of the log, for each turn.
 const READ_BYTES: usize = 4 << 20;
@@ -36,20 +36,23 @@ fn count<L: BlockLog + ?Sized>(
     let Ok(block) = sealed.open() else {
         return Ok(false);
     };
-    let mut digests = RecordDigests::of_block(&sealed.id());
+    let digests = LaneDigest::new(&sealed.id().lane);
     for section in block.sections() {
         let Some(stream) = log.stream(sealed.id().lane.epoch, section.stream())? else {
             continue;
         };
         let (site, topic) = (stream.site.to_string(), &stream.declaration.topic);
-        let mut by_hour: BTreeMap<Hour, Count> = BTreeMap::new();
+        let mut by_hour: BTreeMap<Hour, Tally> = BTreeMap::new();
         for record in section.records() {
             let hour = Hour::of(record.stamps.event_time);
-            by_hour.entry(hour).or_default().add(digests.of(record.index));
+            by_hour
+                .entry(hour)
+                .or_default()
+                .add(digests.of(sealed.id().number, record.index));
         }
         for (hour, count) in by_hour {
             let key = (site.clone(), topic.clone(), hour);
-            counts.entry(key).or_default().merge(count);
+            counts.entry(key).or_default().union(count);
         }
     }
     Ok(true)

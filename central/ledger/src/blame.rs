@@ -48,7 +48,12 @@ impl Blocks {
 /// go first, so that who tells nothing gets what remains.
 pub(crate) fn explain(holes: &mut [Hole], blocks: &[Blocks]) -> Vec<Option<u64>> {
     let mut order: Vec<usize> = (0..blocks.len()).collect();
-    order.sort_by_key(|&index| (blocks[index].hours.is_none(), blocks[index].records.is_none()));
+    order.sort_by_key(|&index| {
+        (
+            blocks[index].hours.is_none(),
+            blocks[index].records.is_none(),
+        )
+    });
     let mut left: Vec<Option<u64>> = blocks.iter().map(|blocks| blocks.records).collect();
     for index in order {
         let loss = &blocks[index];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use efd_central_log::{Partition, Place, Progress};
-use efd_shared_model::digest::Count;
+use efd_shared_model::digest::Tally;
 use efd_shared_model::{EpochLane, Site, TopicKind, UtcNanos};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
@@ -60,7 +60,7 @@ pub struct Book {
 /// What one commit adds.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    pub(crate) hours: BTreeMap<(SeriesNumber, Hour), Count>,
+    pub(crate) hours: BTreeMap<(SeriesNumber, Hour), Tally>,
     pub(crate) runs: BTreeMap<(PublisherNumber, usize), Run>,
     pub(crate) spans: BTreeMap<(PublisherNumber, usize, Hour), Span>,
     pub(crate) number_losses: Vec<NumberLoss>,
@@ -189,7 +189,10 @@ impl Book {
         }
     }
 
-    pub(crate) fn wrong(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError + use<> {
+    pub(crate) fn wrong(
+        &self,
+        action: &'static str,
+    ) -> impl Fn(rusqlite::Error) -> LedgerError + use<> {
         sqlite(action, &self.file)
     }
 
@@ -210,7 +213,9 @@ impl Book {
 
     pub(crate) fn note(&self, key: &str) -> Result<Option<String>, LedgerError> {
         self.connection
-            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+                row.get(0)
+            })
             .optional()
             .map_err(self.wrong("read a note"))
     }
@@ -436,7 +441,9 @@ fn write(transaction: &Transaction<'_>, page: &Page) -> rusqlite::Result<()> {
     }
     for block in blocks {
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
             .execute(params![
                 block.partition,
                 signed(block.place),
@@ -457,29 +464,29 @@ fn write_hour(
     transaction: &Transaction<'_>,
     series: SeriesNumber,
     hour: Hour,
-    count: Count,
+    count: Tally,
 ) -> rusqlite::Result<()> {
     let known = transaction
         .prepare_cached("SELECT records, digest FROM hours WHERE series = ?1 AND hour = ?2")?
         .query_row(params![series.0, hour.0], |row| read_count(row, 0))
         .optional()?;
     let mut sum = known.unwrap_or_default();
-    sum.merge(count);
+    sum.union(count);
     transaction
         .prepare_cached("INSERT OR REPLACE INTO hours VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![
             series.0,
             hour.0,
-            signed(sum.records),
+            signed(sum.rows),
             signed(sum.digest)
         ])?;
     Ok(())
 }
 
 /// From two columns.
-pub(crate) fn read_count(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Count> {
-    Ok(Count {
-        records: row.get::<_, i64>(first)?.cast_unsigned(),
+pub(crate) fn read_count(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Tally> {
+    Ok(Tally {
+        rows: row.get::<_, i64>(first)?.cast_unsigned(),
         digest: row.get::<_, i64>(first + 1)?.cast_unsigned(),
     })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use efd_central_log::{BlockLog, Delivery, LogError, Progress, Stream};
 use efd_shared_model::block::Section;
-use efd_shared_model::digest::RecordDigests;
+use efd_shared_model::digest::LaneDigest;
 use efd_shared_model::loss::LOSS_TOPIC;
 use efd_shared_model::{
     BlockHeader, EpochId, EpochLane, Loss, Site, StreamNumber, TopicKind, UtcNanos,
@@ -123,10 +123,10 @@ impl Ledger {
                         .sections()
                         .map(|section| self.known(log, epoch, section.stream()))
                         .collect::<Result<Vec<_>, _>>()?;
-                    let mut digests = RecordDigests::of_block(&sealed.id());
+                    let digests = LaneDigest::new(&sealed.id().lane);
                     for (section, known) in block.sections().zip(known) {
                         if let Some(known) = known {
-                            self.take_section(&known, sealed.header(), section, &mut digests);
+                            self.take_section(&known, sealed.header(), section, &digests);
                         }
                     }
                     self.counters.records += u64::from(sealed.header().records);
@@ -161,7 +161,8 @@ impl Ledger {
     pub fn commit(&mut self) -> Result<(), LedgerError> {
         self.book.commit(&self.page, &self.progress)?;
         let hours = self.page.hours.keys();
-        self.touched.extend(hours.map(|(_, hour)| hour.begin().day()));
+        self.touched
+            .extend(hours.map(|(_, hour)| hour.begin().day()));
         self.page = Page::default();
         self.committed.clone_from(&self.progress);
         self.counters.commits += 1;
@@ -210,9 +211,7 @@ impl Ledger {
             series: self.series(site, &declaration.topic, declaration.kind),
             site: site.clone(),
             is_of_losses: declaration.topic == LOSS_TOPIC,
-            numbered: is_numbered
-                .then(|| Numbered::of(schema.text()))
-                .flatten(),
+            numbered: is_numbered.then(|| Numbered::of(schema.text())).flatten(),
         });
         if self.streams.len() >= STREAMS_MAX {
             self.streams.clear();
@@ -238,13 +237,13 @@ impl Ledger {
         known: &Known,
         header: &BlockHeader,
         section: Section<'_>,
-        digests: &mut RecordDigests,
+        digests: &LaneDigest,
     ) {
         for record in section.records() {
             let time = record.stamps.event_time;
             let hour = Hour::of(time);
             let count = self.page.hours.entry((known.series, hour)).or_default();
-            count.add(digests.of(record.index));
+            count.add(digests.of(header.id.number, record.index));
             if known.is_of_losses {
                 match Loss::decode(record.datum) {
                     Ok(loss) => self.take_loss(&known.site, header, &loss),
@@ -261,13 +260,7 @@ impl Ledger {
         }
     }
 
-    fn number(
-        &mut self,
-        series: SeriesNumber,
-        instance: i64,
-        numbers: &Numbers,
-        time: UtcNanos,
-    ) {
+    fn number(&mut self, series: SeriesNumber, instance: i64, numbers: &Numbers, time: UtcNanos) {
         let mark = Mark {
             number: numbers.sequence,
             time,

@@ -1,7 +1,8 @@
 //! Publishers' sequence numbers by hour. Pure.
 //!
 //! A publisher that starts anew begins at 1 again, often under its old name; blocks come in any order, as back-fill does. So
-//! its numbers are told apart by *runs*: within one, later samples have larger numbers.
+//! its numbers are told apart by *runs*: within one, later samples have larger numbers. Back-fill that brings the oldest
+//! first, across a start of the publisher within the outage, may join two runs: then fewer numbers are seen to be absent.
 
 use std::collections::BTreeMap;
 
@@ -206,7 +207,14 @@ mod tests {
         let hours = [2, 4, 6, 8, 9, 10].map(|number| spans.hour_of(number));
         assert_eq!(
             hours,
-            [None, Some(Hour(0)), Some(Hour(2)), Some(Hour(2)), Some(Hour(2)), None]
+            [
+                None,
+                Some(Hour(0)),
+                Some(Hour(2)),
+                Some(Hour(2)),
+                Some(Hour(2)),
+                None
+            ]
         );
     }
 

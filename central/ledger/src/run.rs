@@ -42,7 +42,7 @@ pub fn run<L: BlockLog + ?Sized>(
     let mut drain_until = None;
     loop {
         let is_draining = course() == Course::Drain;
-        let give_up_at = *drain_until.get_or_insert(clock.now() + DRAIN_WITHIN);
+        let give_up_at = *drain_until.get_or_insert_with(|| clock.now() + DRAIN_WITHIN);
         if !is_draining {
             drain_until = None;
         }
@@ -67,14 +67,20 @@ pub fn run<L: BlockLog + ?Sized>(
         if is_due && ledger.has_news() && wait_until <= clock.now() {
             committed = clock.now();
             if let Err(error) = ledger.commit() {
-                tracing::error!(error = &error as &dyn std::error::Error, "The ledger waits; nothing is lost");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "The ledger waits; nothing is lost"
+                );
                 wait_until = clock.now() + RETRY_AFTER;
             }
         }
         if forgot + FORGET_EVERY <= clock.now() {
             forgot = clock.now();
             if let Err(error) = ledger.forget_old(&*log) {
-                tracing::warn!(error = &error as &dyn std::error::Error, "Old places of the log are not forgotten");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "Old places of the log are not forgotten"
+                );
             }
         }
         report(&mut ledger);
@@ -110,7 +116,10 @@ fn turn<L: BlockLog + ?Sized>(
     Ok(true)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the loop is the shell that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the loop is the shell that reads the clock"
+)]
 fn utc_now() -> UtcNanos {
     let utc = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     UtcNanos(utc.map_or(0, |since| since.as_nanos() as i64))
@@ -119,7 +128,10 @@ fn utc_now() -> UtcNanos {
 struct Clock(Instant);
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "the loop is the shell that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the loop is the shell that reads the clock"
+    )]
     fn new() -> Self {
         Self(Instant::now())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use efd_shared_model::digest::Count;
+use efd_shared_model::digest::Tally;
 use efd_shared_model::{EpochLane, RangeSet, UtcNanos};
 use serde_json::{Value, json};
 
@@ -91,7 +91,10 @@ impl Book {
             let read = || Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
             let (lane, number) = read().map_err(&wrong)?;
             if let Some(lane) = crate::book::parse_lane(&lane) {
-                indexed.entry(lane).or_default().insert(number.cast_unsigned());
+                indexed
+                    .entry(lane)
+                    .or_default()
+                    .insert(number.cast_unsigned());
             }
         }
         Ok(indexed)
@@ -132,7 +135,7 @@ impl Book {
                 *count = count.without(*lacking);
             }
         }
-        expected.retain(|_, count| count.records > 0);
+        expected.retain(|_, count| count.rows > 0);
         Ok(differences("lake", &expected, found, filter))
     }
 }
@@ -148,15 +151,15 @@ fn differences(
     keys.into_iter()
         .filter(|key| filter.wants(key))
         .filter_map(|key| {
-            let (should, is): (Count, Count) = (of(expected, key), of(found, key));
+            let (should, is): (Tally, Tally) = (of(expected, key), of(found, key));
             let (site, topic, hour) = key;
             (should != is).then(|| Difference {
                 store,
                 site: site.clone(),
                 topic: topic.clone(),
                 hour: *hour,
-                expected: should.records,
-                found: is.records,
+                expected: should.rows,
+                found: is.rows,
             })
         })
         .collect()

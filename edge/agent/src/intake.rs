@@ -309,7 +309,7 @@ impl Intake {
                 origin: outcome.origin,
                 sequence: outcome.seq_num,
                 received: sample.received,
-                lag: (is_stamped && is_live).then(|| stamps.received_tai - outcome.snd_stamp),
+                lag: (is_stamped && is_live).then_some(stamps.received_tai - outcome.snd_stamp),
                 bytes,
                 floats: outcome.floats,
                 not_finite: outcome.not_finite,

@@ -61,6 +61,15 @@ impl Tally {
         self.rows += rows;
         self.digest = self.digest.wrapping_add(digest);
     }
+
+    /// The rest, where `other` is a part of it.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.saturating_sub(other.rows),
+            digest: self.digest.wrapping_sub(other.digest),
+        }
+    }
 }
 
 #[cfg(test)]

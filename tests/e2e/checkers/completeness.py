@@ -19,13 +19,12 @@ def lake_counts(lake):
     import duckdb
 
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
     counts = {}
     for folder in pathlib.Path(lake).glob("efd_site=*/efd_topic=*"):
         site = folder.parent.name.removeprefix("efd_site=")
         topic = folder.name.removeprefix("efd_topic=")
         files = f"{folder}/*/*.parquet"
-        query = f"SELECT date_trunc('hour', time::TIMESTAMP) h, count(*) FROM read_parquet('{files}', union_by_name=true) GROUP BY h"
+        query = f"SELECT epoch_ns(time) // 3600000000000 h, count(*) FROM read_parquet('{files}', union_by_name=true) GROUP BY h"
         for hour, count in connection.execute(query).fetchall():
             counts[(site, topic, hour)] = count
     return counts
@@ -49,7 +48,7 @@ def main():
     by_topic = collections.defaultdict(collections.Counter)
     seen = set()
     for row in account["rows"]:
-        hour = datetime.datetime.fromisoformat(row["hour"][:19])
+        hour = int(datetime.datetime.fromisoformat(row["hour"][:19] + "+00:00").timestamp()) // 3600
         key = (row["site"], row["topic"], hour)
         seen.add(key)
         found = lake.get(key, 0)

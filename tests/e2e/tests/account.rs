@@ -90,10 +90,19 @@ fn the_account_is_that_of_other_readers() {
     let result = compare(&setup);
     assert_eq!(result["differences"], serde_json::json!([]), "{result}");
     assert_eq!(result["unnamed"], 0, "{result}");
-    assert!(result["lost"].as_u64() > Some(0), "a killed edge misses something: {result}");
+    assert!(
+        result["lost"].as_u64() > Some(0),
+        "a killed edge misses something: {result}"
+    );
     let told = ask(&setup, &["--verify"]);
     println!("{}", told.stdout);
-    assert_eq!(told.status.code(), Some(0), "{}{}", told.stdout, told.stderr);
+    assert_eq!(
+        told.status.code(),
+        Some(0),
+        "{}{}",
+        told.stdout,
+        told.stderr
+    );
     // For people: the night, a topic, and what is wrong with a question.
     let bad = ask(&setup, &["--day-obs", "2026-11-27"]);
     assert_eq!(bad.status.code(), Some(2));

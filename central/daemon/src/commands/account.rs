@@ -43,7 +43,10 @@ pub(crate) fn account(config: &Config, question: &Question, told: Told) -> Resul
     let text = String::from_utf8_lossy(&reply.body);
     match reply.status {
         200 => {}
-        404 => bail!("the centre at {} keeps no ledger: its `roles` have none", address.listen),
+        404 => bail!(
+            "the centre at {} keeps no ledger: its `roles` have none",
+            address.listen
+        ),
         _ => bail!("{}", text.trim_end()),
     }
     let answer: Json = serde_json::from_str(&text).context("read the answer")?;
@@ -68,7 +71,9 @@ fn number(value: &Json) -> u64 {
 fn is_well(answer: &Json) -> bool {
     let verify = &answer["verify"];
     let is_none = |list: &Json| list.as_array().is_none_or(Vec::is_empty);
-    number(&answer["total"]["unnamed"]) == 0 && is_none(&verify["differences"]) && is_none(&verify["faults"])
+    number(&answer["total"]["unnamed"]) == 0
+        && is_none(&verify["differences"])
+        && is_none(&verify["faults"])
 }
 
 const STAGES: [&str; 2] = ["feed", "lake"];
@@ -79,7 +84,15 @@ fn lines(answer: &Json, all: bool) -> Vec<String> {
     let total = &answer["total"];
     let mut lines = vec![format!(
         "{:<20} {:<52}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}  {}",
-        "site, hour", "topic", "published", "received", "edge", "centre", "feed", "lake", "not there, and why"
+        "site, hour",
+        "topic",
+        "published",
+        "received",
+        "edge",
+        "centre",
+        "feed",
+        "lake",
+        "not there, and why"
     )];
     let shown = rows.iter().filter(|row| all || row["complete"] != true);
     let limit = if all { usize::MAX } else { ROWS_SHOWN };
@@ -93,7 +106,10 @@ fn lines(answer: &Json, all: bool) -> Vec<String> {
     lines.push(format!("{complete} of {} rows are complete", rows.len()));
     for lane in answer["lanes"].as_array().unwrap_or(&empty) {
         let records = lane["records"].as_u64();
-        let records = records.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
+        let records = records.map_or_else(
+            || "an unknown number of".to_owned(),
+            |count| count.to_string(),
+        );
         lines.push(format!(
             "lost of lane {} of {}: {records} records in {} blocks whose topics nobody can tell, {}",
             text(&lane["lane"]),
@@ -103,7 +119,11 @@ fn lines(answer: &Json, all: bool) -> Vec<String> {
         ));
     }
     if let Some(unknown) = answer["unknown"].as_object() {
-        lines.extend(unknown.iter().map(|(stage, why)| format!("{stage}: not known, {}", text(why))));
+        lines.extend(
+            unknown
+                .iter()
+                .map(|(stage, why)| format!("{stage}: not known, {}", text(why))),
+        );
     }
     if answer["verify"].is_object() {
         lines.extend(verified(&answer["verify"]));
@@ -136,7 +156,11 @@ fn line(row: &Json) -> String {
             reasons.push(format!("{} {words}", row[name]));
         }
     }
-    let stage = |name: &str| row[name].as_u64().map_or_else(|| "-".to_owned(), |has| has.to_string());
+    let stage = |name: &str| {
+        row[name]
+            .as_u64()
+            .map_or_else(|| "-".to_owned(), |has| has.to_string())
+    };
     let [feed, lake] = STAGES.map(stage);
     format!(
         "{place:<20} {:<52}{:>12}{:>12}{:>12}{:>12}{feed:>12}{lake:>12}  {}",
@@ -179,7 +203,11 @@ fn verified(verify: &Json) -> Vec<String> {
         ));
     }
     for fault in verify["faults"].as_array().unwrap_or(&empty) {
-        lines.push(format!("FAULT    {}: {}", text(&fault["path"]), text(&fault["what"])));
+        lines.push(format!(
+            "FAULT    {}: {}",
+            text(&fault["path"]),
+            text(&fault["what"])
+        ));
     }
     for repair in verify["repaired"].as_array().unwrap_or(&empty) {
         lines.push(format!("REPAIRED {}", text(repair)));
@@ -207,8 +235,17 @@ mod tests {
         });
         let told = lines(&answer, false);
         assert_eq!(told.len(), 4, "{told:?}");
-        assert!(told[1].ends_with("7           -           6  1 dds_gap, 1 evicted, 3 before our first contact"), "{}", told[1]);
-        assert!(told[2].ends_with("1 UNNAMED") && told[3] == "1 of 2 rows are complete", "{told:?}");
+        assert!(
+            told[1].ends_with(
+                "7           -           6  1 dds_gap, 1 evicted, 3 before our first contact"
+            ),
+            "{}",
+            told[1]
+        );
+        assert!(
+            told[2].ends_with("1 UNNAMED") && told[3] == "1 of 2 rows are complete",
+            "{told:?}"
+        );
         assert_eq!(lines(&answer, true).len(), 5);
         assert!(!is_well(&answer));
     }

@@ -1,15 +1,15 @@
 //! Answers: the account, and the account held against the stores.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json as Body, Router};
-use efd_central_ledger::{Book, Stage, recount};
+use efd_central_ledger::{Book, Stage};
 use efd_central_log::{BlockLog, Progress};
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::shutdown::Stop;
@@ -45,10 +45,17 @@ async fn account(State(desk): State<Desk>, Query(question): Query<Question>) -> 
     match tokio::task::spawn_blocking(move || desk.answer(&asked)).await {
         Ok(Ok(answer)) => Body(answer).into_response(),
         Ok(Err(error)) => {
-            tracing::error!(error = format!("{error:#}"), "The account could not be made");
+            tracing::error!(
+                error = format!("{error:#}"),
+                "The account could not be made"
+            );
             (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response()
         }
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the account could not be made\n").into_response(),
+        Err(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the account could not be made\n",
+        )
+            .into_response(),
     }
 }
 
@@ -62,14 +69,20 @@ impl Desk {
             false => account.by_topic(),
         };
         let mut answer = account.to_json(asked.with_hours);
-        let time = |hour: Option<efd_central_ledger::Hour>| hour.map(|hour| hour.begin().to_string());
+        let time =
+            |hour: Option<efd_central_ledger::Hour>| hour.map(|hour| hour.begin().to_string());
         answer["from"] = time(asked.filter.from).into();
         answer["until"] = time(asked.filter.until).into();
         let unknown = |stage: &Stage| Some((stage.name, stage.lacks.as_ref().err()?.clone()));
-        answer["unknown"] = json!(stages.iter().filter_map(unknown).collect::<BTreeMap<_, _>>());
+        answer["unknown"] = json!(
+            stages
+                .iter()
+                .filter_map(unknown)
+                .collect::<BTreeMap<_, _>>()
+        );
         answer["behind_blocks"] = self.ledger.to_json(&*self.log)["behind_blocks"].clone();
         if asked.verify {
-            answer["verify"] = self.verify(&book, asked)?;
+            answer["verify"] = self.verify(&book, &asked.filter)?;
         }
         Ok(answer)
     }
@@ -93,37 +106,5 @@ impl Desk {
             Ok(Stage { name, lacks })
         };
         progress.into_iter().map(stage).collect()
-    }
-
-    /// Reads the log to its end, and holds it against the book.
-    fn verify(&self, book: &Book, asked: &Asked) -> Result<Json> {
-        let _alone = match self.verifying.try_lock() {
-            Ok(alone) => alone,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                bail!("the stores are being verified already; ask again later")
-            }
-        };
-        let go_on = || !self.stop.is_asked();
-        let held = recount(&*self.log, &go_on).context("read the log")?;
-        let held = held.context("the centre stops")?;
-        let (missing, differences) = book.check_log(&held, &asked.filter)?;
-        // The edge is asked for what the log has lost; what it has not either becomes a loss by name.
-        let wanted = match missing.is_empty() {
-            true => 0,
-            false => self.log.note_lost(&missing).context("ask for what is lost")?,
-        };
-        let missing: BTreeMap<String, String> = missing
-            .iter()
-            .map(|(lane, numbers)| (lane.to_string(), numbers.to_string()))
-            .collect();
-        let differences: Vec<Json> = differences.iter().map(|it| it.to_json()).collect();
-        Ok(json!({
-            "log": {
-                "blocks": held.blocks.values().map(|numbers| numbers.member_count()).sum::<u64>(),
-                "damaged_places": held.damaged, "missing_blocks": missing, "asked_for_again": wanted,
-            },
-            "differences": differences,
-        }))
     }
 }

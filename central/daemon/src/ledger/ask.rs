@@ -99,14 +99,17 @@ impl Question {
         let flags = [("hours", hours), ("verify", verify)];
         let flags = flags
             .into_iter()
-            .filter_map(|(name, value)| value.then(|| format!("{name}=true")));
+            .filter(|(_, value)| **value)
+            .map(|(name, _)| format!("{name}=true"));
         texts.chain(flags).collect::<Vec<_>>().join("&")
     }
 }
 
 fn escape(text: &str) -> String {
     let byte = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
+            char::from(byte).to_string()
+        }
         other => format!("%{other:02X}"),
     };
     text.bytes().map(byte).collect()
@@ -164,7 +167,10 @@ mod tests {
                 ..Question::default()
             };
             let error = understand(&question).unwrap_err().to_string();
-            assert_eq!(error, format!("day_obs `{bad}` is not a day of an observatory: write 20261127"));
+            assert_eq!(
+                error,
+                format!("day_obs `{bad}` is not a day of an observatory: write 20261127")
+            );
         }
     }
 

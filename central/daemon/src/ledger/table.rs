@@ -46,7 +46,10 @@ pub(crate) fn keep_table(desk: Desk, lake: PathBuf) -> Result<JoinHandle<()>> {
 /// Days that some store lacks something of.
 fn put_tables(desk: &Desk, lake: &Path, days: &BTreeSet<i64>) -> Result<BTreeSet<i64>> {
     // Whoever writes the lake writes its table.
-    let is_ours = desk.lake.as_ref().is_some_and(|lake| lake.settled().is_some());
+    let is_ours = desk
+        .lake
+        .as_ref()
+        .is_some_and(|lake| lake.settled().is_some());
     if !is_ours || days.is_empty() {
         return Ok(BTreeSet::new());
     }

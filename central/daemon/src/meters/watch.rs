@@ -91,7 +91,11 @@ pub(super) fn encode(
         let known = edges.iter().filter_map(|edge| {
             let value = match &edge[*key] {
                 Json::Bool(value) => f64::from(u8::from(*value)),
-                value => value.as_f64()?,
+                value @ (Json::Null
+                | Json::Number(_)
+                | Json::String(_)
+                | Json::Array(_)
+                | Json::Object(_)) => value.as_f64()?,
             };
             let text = |key: &str| edge[key].as_str().unwrap_or_default();
             let labels = ["site", "edge", "role"].map(|key| (key, text(key)));

@@ -47,7 +47,7 @@ fn partition() -> Partition {
 }
 
 /// A segment for each of `BLOCKS` blocks.
-fn log(folder: &std::path::Path) -> EmbeddedLog {
+fn log(folder: &Path) -> EmbeddedLog {
     let options = efd_shared_store::Options {
         segment_bytes_max: 1,
         ..Default::default()

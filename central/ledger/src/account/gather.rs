@@ -46,7 +46,10 @@ pub(super) fn account(book: &Book, filter: &Filter) -> Result<Account, LedgerErr
     }
     let mut others = read_others(book, filter)?;
     for one in &mut series {
-        for (hour, found) in &mut others.remove(&(one.site.clone(), one.topic.clone())).unwrap_or_default() {
+        for (hour, found) in &mut others
+            .remove(&(one.site.clone(), one.topic.clone()))
+            .unwrap_or_default()
+        {
             let to = one.hours.entry(*hour).or_default();
             to.other.append(&mut found.other);
             to.uncounted += found.uncounted;
@@ -250,9 +253,7 @@ fn read_numbers(book: &Book, series: &mut Series, filter: &Filter) -> Result<(),
                      WHERE before.publisher = ?1 AND before.run = runs.run AND before.hour < ?2), ?2)",
             )
             .map_err(&wrong)?;
-        let mut rows = statement
-            .query([publisher, from, until])
-            .map_err(&wrong)?;
+        let mut rows = statement.query([publisher, from, until]).map_err(&wrong)?;
         while let Some(row) = rows.next().map_err(&wrong)? {
             let read = || {
                 let span = Span {
@@ -272,8 +273,10 @@ fn read_numbers(book: &Book, series: &mut Series, filter: &Filter) -> Result<(),
         }
         let mut statement = book
             .connection
-            .prepare_cached("SELECT reason, first, last, count, until_utc FROM number_losses
-                 WHERE publisher = ?1 AND until_utc >= ?2 AND until_utc < ?3")
+            .prepare_cached(
+                "SELECT reason, first, last, count, until_utc FROM number_losses
+                 WHERE publisher = ?1 AND until_utc >= ?2 AND until_utc < ?3",
+            )
             .map_err(&wrong)?;
         // Reception and event time may be of different hours.
         let margin = |hour: i64, hours: i64| hour.saturating_add(hours).saturating_mul(HOUR);
@@ -286,7 +289,8 @@ fn read_numbers(book: &Book, series: &mut Series, filter: &Filter) -> Result<(),
                 Ok((row.get::<_, String>(0)?, numbers, UtcNanos(row.get(4)?)))
             };
             let (reason, (first, last, count), time) = read().map_err(&wrong)?;
-            let count = u64::try_from(count).unwrap_or((last - first + 1).max(0).cast_unsigned());
+            let count =
+                u64::try_from(count).unwrap_or_else(|_| (last - first + 1).max(0).cast_unsigned());
             // A publisher that began anew had the same numbers before.
             let covering = runs.values().filter_map(|spans| {
                 let hour = spans.hour_of(last)?;
@@ -364,7 +368,8 @@ fn read_block_losses(book: &Book, filter: &Filter) -> Result<Vec<(BlockLoss, u64
     for mut loss in all.into_iter().filter(|loss| filter.wants_site(&loss.site)) {
         let hours = hours_of(&loss);
         let is_wanted = hours.is_none_or(|(first, last)| {
-            filter.from.is_none_or(|from| from <= last) && filter.until.is_none_or(|until| first < until)
+            filter.from.is_none_or(|from| from <= last)
+                && filter.until.is_none_or(|until| first < until)
         });
         if !is_wanted {
             continue;
@@ -383,7 +388,9 @@ fn read_block_losses(book: &Book, filter: &Filter) -> Result<Vec<(BlockLoss, u64
             && first <= last
         {
             let all = RangeSet::from_iter([first..=last]);
-            let came = seen.get(&lane).map_or(0, |seen| all.intersection(seen).member_count());
+            let came = seen
+                .get(&lane)
+                .map_or(0, |seen| all.intersection(seen).member_count());
             let of_all = all.member_count();
             blocks = of_all - came;
             if blocks == 0 {

@@ -74,8 +74,8 @@ impl Watch {
         let holds = |mark: &Mark| {
             before.is_some_and(|before| *mark <= before) && mark.ratio() * FALLS_BACK <= ratio
         };
-        let marks = Mark::ALL.into_iter();
-        self.above = marks.filter(|mark| passed(mark) || holds(mark)).next_back();
+        let mut marks = Mark::ALL.into_iter();
+        self.above = marks.rfind(|mark| passed(mark) || holds(mark));
         match (before, self.above) {
             (before, Some(now)) if before < Some(now) => Some(Passed::Up(now)),
             (Some(before), now) if now < Some(before) => {
