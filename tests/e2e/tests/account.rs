@@ -117,3 +117,93 @@ fn the_account_is_that_of_other_readers() {
     );
     setup.finish();
 }
+
+fn take_away(setup: &Setup, what: &str, arguments: &[&str]) -> Json {
+    let mut command = setup.python("take_away.py");
+    command.arg(what).args(arguments);
+    let gone = run_json(command, Duration::from_secs(60)).unwrap();
+    println!("{what}: {gone}");
+    gone
+}
+
+/// Of one store, by topic: how many are missing, too many, or others.
+fn differences(verify: &Json, store: &str, topic: Option<&str>) -> u64 {
+    let all = verify["differences"].as_array().unwrap().iter();
+    let of_store = all.filter(|it| it["store"] == store);
+    let wanted = of_store.filter(|it| topic.is_none_or(|topic| it["topic"] == topic));
+    wanted.map(|it| it["count"].as_u64().unwrap().max(1)).sum()
+}
+
+/// A block of the log and a row of the lake deleted, a file of the lake replaced by an older one: each is named by topic, hour
+/// and count, and put back from where it still is.
+#[test]
+fn what_was_taken_away_by_hand_is_named_and_put_back() {
+    const ROW: &str = "lsst.sal.LabMount.elevation";
+    const OLDER: &str = "lsst.sal.LabMount.azimuth";
+    let _turn = exclusive();
+    let mut setup = Setup::with(Options {
+        central_settings: vec!["lake.commit_every=2s".into()],
+        ..Options::new("taken-away")
+    });
+    setup.start();
+    setup.run_sim(&with_values(9, 500));
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.stop().unwrap();
+    let (log, lake) = (setup.rig.folder().join("central/log"), setup.rig.lake());
+    let (log, lake) = (log.to_str().unwrap(), lake.to_str().unwrap());
+    let block = take_away(&setup, "block", &[log]);
+    let row = take_away(&setup, "row", &[lake, ROW]);
+    let older = take_away(&setup, "older", &[lake, OLDER]);
+    let number = |json: &Json, key: &str| json[key].as_u64().unwrap();
+
+    // Without the edge: what is in the log comes back, what is not is named.
+    setup.rig.start_central().unwrap();
+    let counted = wait_until(SETTLE, || {
+        let status = setup.rig.central_status().unwrap();
+        status["ledger"]["behind_blocks"] == 0 && status["lake"]["state"] == "running"
+    });
+    assert!(counted);
+    let told = ask(&setup, &["--verify"]);
+    println!("{}", told.stdout);
+    assert_eq!(told.status.code(), Some(1), "{}", told.stderr);
+    for words in ["DIFFERS  log", ROW, OLDER, "FAULT", "REPAIRED lake"] {
+        assert!(told.stdout.contains(words), "{words}: {}", told.stdout);
+    }
+    let verify = account(&setup, &["--verify"])["verify"].take();
+    assert_eq!(
+        differences(&verify, "log", None),
+        number(&block, "records"),
+        "{verify}"
+    );
+    assert!(
+        verify["log"]["missing_blocks"]
+            .to_string()
+            .contains(&block["number"].to_string()),
+        "{verify}"
+    );
+    assert_eq!(
+        verify["faults"],
+        serde_json::json!([]),
+        "the files are whole again: {verify}"
+    );
+
+    // With it, all of it comes.
+    setup.rig.start_edge().unwrap();
+    let is_whole = || {
+        let answer = account(&setup, &["--verify"]);
+        answer["verify"]["differences"] == serde_json::json!([])
+    };
+    assert!(
+        wait_until(SETTLE, is_whole),
+        "{}",
+        account(&setup, &["--verify"])
+    );
+    println!("{row} {older}");
+    assert!(std::path::Path::new(lake).join("_damaged").is_dir());
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.stop().unwrap();
+    let law = setup.law();
+    assert_eq!(law.lost, 0, "{}", law.summary());
+    setup.check_values("lake");
+    setup.finish();
+}

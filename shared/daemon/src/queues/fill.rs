@@ -47,6 +47,15 @@ impl Mark {
             Self::NineTenths => 0.9,
         }
     }
+
+    /// A queue has to fall so far before the mark is told again, so that one at a mark does not fill the log.
+    fn falls_back(self) -> f64 {
+        match self {
+            Self::Tenth => 0.08,
+            Self::Half => 0.4,
+            Self::NineTenths => 0.72,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +65,6 @@ pub enum Passed {
     /// The lowest of those below which it fell.
     Down(Mark),
 }
-
-/// A queue has to fall this far below a mark before it is told again, so that one at a mark does not fill the log.
-const FALLS_BACK: f64 = 0.8;
 
 /// What was said last of a queue.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +78,7 @@ impl Watch {
         let before = self.above;
         let passed = |mark: &Mark| mark.ratio() <= ratio;
         let holds = |mark: &Mark| {
-            before.is_some_and(|before| *mark <= before) && mark.ratio() * FALLS_BACK <= ratio
+            before.is_some_and(|before| *mark <= before) && mark.falls_back() <= ratio
         };
         let mut marks = Mark::ALL.into_iter();
         self.above = marks.rfind(|mark| passed(mark) || holds(mark));
@@ -150,7 +156,7 @@ mod tests {
                 let ratio = used as f64 / 100.0;
                 let before = above;
                 for (mark, above) in Mark::ALL.iter().zip(&mut above) {
-                    *above = mark.ratio() <= ratio || *above && mark.ratio() * FALLS_BACK <= ratio;
+                    *above = mark.ratio() <= ratio || *above && mark.falls_back() <= ratio;
                 }
                 let rose = (0..3).rev().find(|at| above[*at] && !before[*at]);
                 let fell = (0..3).find(|at| !above[*at] && before[*at]);
