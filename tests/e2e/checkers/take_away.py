@@ -38,7 +38,7 @@ def row(lake, topic):
 
     file = files(lake, topic)[0]
     table = pyarrow.parquet.ParquetFile(file).read()
-    pyarrow.parquet.write_table(table.slice(1), file)
+    pyarrow.parquet.write_table(table.slice(1), file, compression="zstd")
     return dict(file=str(file.relative_to(lake)), before=len(table), after=len(table) - 1)
 
 

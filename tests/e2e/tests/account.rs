@@ -166,7 +166,14 @@ fn what_was_taken_away_by_hand_is_named_and_put_back() {
     let told = ask(&setup, &["--verify"]);
     println!("{}", told.stdout);
     assert_eq!(told.status.code(), Some(1), "{}", told.stderr);
-    for words in ["DIFFERS  log", ROW, OLDER, "FAULT", "REPAIRED lake"] {
+    let line = |store: &str, topic: &str| {
+        let begin = format!("DIFFERS  {store}: summit {topic} ");
+        let mut lines = told.stdout.lines();
+        lines.find(|line| line.starts_with(&begin)).unwrap()
+    };
+    assert!(line("lake", ROW).contains(": 1 records are missing"));
+    assert!(!line("lake", OLDER).is_empty());
+    for words in ["DIFFERS  log", "FAULT", "REPAIRED lake"] {
         assert!(told.stdout.contains(words), "{words}: {}", told.stdout);
     }
     let verify = account(&setup, &["--verify"])["verify"].take();

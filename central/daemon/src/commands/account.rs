@@ -203,11 +203,7 @@ fn verified(verify: &Json) -> Vec<String> {
         ));
     }
     for fault in verify["faults"].as_array().unwrap_or(&empty) {
-        lines.push(format!(
-            "FAULT    {}: {}",
-            text(&fault["path"]),
-            text(&fault["what"])
-        ));
+        lines.push(format!("FAULT    {}", text(&fault["what"])));
     }
     for repair in verify["repaired"].as_array().unwrap_or(&empty) {
         lines.push(format!("REPAIRED {}", text(repair)));
