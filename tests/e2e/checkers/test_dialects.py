@@ -115,9 +115,16 @@ class Names(unittest.TestCase):
 
 class Counts(unittest.TestCase):
     def test_gaps_and_doubles(self):
-        self.assertEqual(dialects.count([3, 4, 5]), dict(stored=3, missing=0, duplicate=0))
-        self.assertEqual(dialects.count([3, 5, 5, 7]), dict(stored=4, missing=2, duplicate=1))
-        self.assertEqual(dialects.count([]), dict(stored=0, missing=0, duplicate=0))
+        def load(*numbers, **altered):
+            times = {dialects.SOURCE_TIME: SENT, dialects.RECEIVED_TIME: SENT + 10**6}
+            record = dict(keyval=0, baggage=b"\xee" * 188)
+            stored = [(record | dict(seq=n, keyval=n % 3) | altered, times) for n in numbers]
+            return faults(stored, dialects.ddsperf(stored))
+
+        self.assertEqual(load(3, 4, 5), {"compared": 3})
+        self.assertEqual(load(3, 5, 5, 7), {"compared": 3, "missing": 2, "duplicate": 1})
+        self.assertEqual(load(3, keyval=1), {"mismatched": 1})
+        self.assertEqual(load(3, baggage=b"\xee" * 187), {"mismatched": 1})
 
 
 if __name__ == "__main__":
