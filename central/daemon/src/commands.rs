@@ -76,6 +76,11 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit, Box<dyn std::error:
             let told = Told { json, all };
             account::account(&load(&path, &set, &[])?, &question, told)
         }
+        Command::Report {
+            day_obs,
+            site,
+            html,
+        } => account::report(&load(&path, &set, &[])?, &day_obs, site, html),
         Command::Ca { folder, command } => authority(&folder, command),
     };
     Ok(exit?)

@@ -2,6 +2,7 @@
 
 mod answer;
 mod ask;
+mod report;
 mod table;
 mod verify;
 

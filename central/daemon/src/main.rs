@@ -104,6 +104,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The report of a night: completeness by component, losses, link and clocks.
+    Report {
+        /// The night that begins on this day, 20261127: from noon to noon, UTC.
+        #[arg(long, value_name = "YYYYMMDD")]
+        day_obs: String,
+        #[arg(long)]
+        site: Option<String>,
+        /// A page that needs nothing from elsewhere, in place of text.
+        #[arg(long)]
+        html: bool,
+    },
     /// The private certificate authority of edges and centre.
     Ca {
         /// Where certificates are.

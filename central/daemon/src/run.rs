@@ -133,6 +133,7 @@ pub(crate) fn run(
         log: Arc::clone(&log),
         lake: lake.as_ref().map(LakeRole::status),
         feed: feed.as_ref().map(FeedRole::status),
+        fleet: Arc::clone(&fleet),
         stop: stop.clone(),
         verifying: Arc::default(),
     });

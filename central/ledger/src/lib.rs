@@ -23,6 +23,7 @@ mod blame;
 mod book;
 mod error;
 mod ledger;
+mod link;
 mod numbers;
 mod run;
 mod series;
@@ -35,6 +36,7 @@ pub use behind::{Counts, Held, Key, recount};
 pub use book::Book;
 pub use error::LedgerError;
 pub use ledger::{Counters, Ledger};
+pub use link::LinkHour;
 pub use run::{Course, run};
 pub use verify::Difference;
 

@@ -467,3 +467,25 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn how_blocks_came_is_told_by_hour() {
+    let mut world = World::new();
+    let first = world.telemetry(&[sample(1, 1), sample(2, 2)]);
+    let second = world.telemetry(&[sample(3, 3)]);
+    world.append(Class::Live, &first);
+    world.append(Class::Fill, &second);
+    let book = world.take_all(1).reader().unwrap();
+    let hours = book.link(&Filter::default()).unwrap();
+    // The world's edge seals at the begin of time, and its ledger takes then.
+    let told: Vec<_> = hours
+        .iter()
+        .map(|it| (it.hour.0, it.live_blocks, it.fill_blocks, it.records, it.delay_median))
+        .collect();
+    assert_eq!(told, [(0, 1, 1, 3, Some(0))]);
+    let other = Filter {
+        site: Some("tucson".parse().unwrap()),
+        ..Filter::default()
+    };
+    assert_eq!(book.link(&other).unwrap(), []);
+}

@@ -3,6 +3,8 @@
 It shares no code with the daemons: DuckDB counts the rows of the lake.
 
 usage: completeness.py ACCOUNT LAKE ORACLE     ACCOUNT: what `efd-central account --hours --all --json` printed
+       completeness.py - LAKE          the table _completeness of the lake, as a notebook reads it: of SAL's topics the sums of
+                                       published, centre, lake, lost and unnamed, and how many rows are complete
 
 Prints one JSON object: rows (of the account), compared (topics and hours that are in both), published, centre, lost,
 unnamed (of SAL's topics, by the account), oracle (samples published, by the oracle), differences (the first ten).
@@ -39,7 +41,19 @@ def published(oracle):
     return counts
 
 
+def table(lake):
+    import pandas
+
+    days = [pandas.read_parquet(file) for file in sorted(pathlib.Path(lake, "_completeness").glob("efd_date=*.parquet"))]
+    rows = pandas.concat(days)
+    rows = rows[rows.topic.str.startswith("lsst.sal.")]
+    names = ("published", "centre", "lake", "lost", "unnamed")
+    return {name: int(rows[name].sum()) for name in names} | dict(rows=len(rows), complete=int(rows.complete.sum()))
+
+
 def main():
+    if sys.argv[1] == "-":
+        return print(json.dumps(table(sys.argv[2])))
     account, lake, oracle = sys.argv[1:]
     account = json.loads(pathlib.Path(account).read_text())
     lake, oracle = lake_counts(lake), published(oracle)

@@ -29,9 +29,23 @@ fn with_values(seconds: u32, rate: u32) -> Sim {
 
 /// `efd-central account` with these options.
 fn ask(setup: &Setup, options: &[&str]) -> Captured {
+    central(setup, "account", options)
+}
+
+/// The day before noon belongs to the night before.
+fn night_of(time: &str) -> String {
+    let (date, hour) = (&time[..10], &time[11..13]);
+    let mut command = std::process::Command::new("date");
+    let noon = if hour < "12" { "yesterday" } else { "" };
+    command.args(["-u", "+%Y%m%d", "-d", &format!("{date} {noon}")]);
+    let answer = process::run(command, Duration::from_secs(10)).unwrap();
+    answer.stdout.trim().to_owned()
+}
+
+fn central(setup: &Setup, command_name: &str, options: &[&str]) -> Captured {
     let mut command = setup.rig.command("efd-central");
     command
-        .arg("account")
+        .arg(command_name)
         .arg("--config")
         .arg(setup.rig.central_config())
         .args(options);
@@ -109,7 +123,26 @@ fn the_account_is_that_of_other_readers() {
     assert!(bad.stderr.contains("write 20261127"), "{}", bad.stderr);
     let none = account(&setup, &["--topic", "no.such.*"]);
     assert_eq!(none["rows"], serde_json::json!([]));
+    // The night, for people.
+    let day = setup.rig.central_status().unwrap()["lake"]["last_commit"].take();
+    let day = night_of(day.as_str().unwrap());
+    let report = central(&setup, "report", &["--day-obs", &day]);
+    println!("{}", report.stdout);
+    assert_eq!(report.status.code(), Some(0), "{}", report.stderr);
+    for words in ["LabMount", "crash", "0 absent without a name", "live  back-fill"] {
+        assert!(report.stdout.contains(words), "{words}: {}", report.stdout);
+    }
+    let page = central(&setup, "report", &["--day-obs", &day, "--html"]);
+    assert!(page.stdout.starts_with("<!doctype html>") && page.stdout.ends_with("</html>\n"));
     setup.rig.stop().unwrap();
+    let mut command = setup.python("completeness.py");
+    command.arg("-").arg(setup.rig.lake());
+    let table = run_json(command, Duration::from_secs(60)).unwrap();
+    println!("{table}");
+    for name in ["published", "centre", "lost", "unnamed"] {
+        assert_eq!(table[name], result[name], "{name}");
+    }
+    assert_eq!(table["lake"], table["centre"]);
     let law = setup.law();
     assert_eq!(
         (result["lost"].as_u64(), result["oracle"].as_u64()),

@@ -33,22 +33,11 @@ pub(crate) fn account(config: &Config, question: &Question, told: Told) -> Resul
         until: "--to",
     };
     question.understand(utc_now(), named)?;
-    let address = config.http.check(HTTP_PORT)?;
     let within = match question.verify {
         true => VERIFY_WITHIN,
         false => WITHIN,
     };
-    let path = format!("/api/v1/account?{}", question.to_query());
-    let reply = client::get(address.listen, &path, address.token.as_ref(), within)?;
-    let text = String::from_utf8_lossy(&reply.body);
-    match reply.status {
-        200 => {}
-        404 => bail!(
-            "the centre at {} keeps no ledger: its `roles` have none",
-            address.listen
-        ),
-        _ => bail!("{}", text.trim_end()),
-    }
+    let text = get(config, &format!("/api/v1/account?{}", question.to_query()), within)?;
     let answer: Json = serde_json::from_str(&text).context("read the answer")?;
     if told.json {
         say(&answer.to_string());
@@ -61,6 +50,39 @@ pub(crate) fn account(config: &Config, question: &Question, told: Told) -> Resul
         true => Exit::Ok,
         false => Exit::Attention,
     })
+}
+
+/// The body of an answer that is one.
+fn get(config: &Config, path: &str, within: Duration) -> Result<String> {
+    let address = config.http.check(HTTP_PORT)?;
+    let reply = client::get(address.listen, path, address.token.as_ref(), within)?;
+    let text = String::from_utf8_lossy(&reply.body).into_owned();
+    match reply.status {
+        200 => Ok(text),
+        404 => bail!(
+            "the centre at {} keeps no ledger: its `roles` have none",
+            address.listen
+        ),
+        _ => bail!("{}", text.trim_end()),
+    }
+}
+
+/// `efd-central report`
+pub(crate) fn report(
+    config: &Config,
+    day_obs: &str,
+    site: Option<String>,
+    html: bool,
+) -> Result<Exit> {
+    let question = Question {
+        site,
+        day_obs: Some(day_obs.to_owned()),
+        ..Question::default()
+    };
+    question.understand(utc_now(), Named::OPTIONS)?;
+    let path = format!("/api/v1/report?{}&html={html}", question.to_query());
+    say(get(config, &path, WITHIN)?.trim_end());
+    Ok(Exit::Ok)
 }
 
 fn number(value: &Json) -> u64 {

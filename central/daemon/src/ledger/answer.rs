@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Result;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json as Body, Router};
 use efd_central_ledger::{Book, Stage};
@@ -14,9 +14,12 @@ use efd_central_log::{BlockLog, Progress};
 use efd_shared_daemon::clock::utc_now;
 use efd_shared_daemon::shutdown::Stop;
 use efd_shared_daemon::when::Named;
+use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
+use super::report::Night;
 use super::{Asked, LedgerStatus, Question};
+use crate::fleet::Fleet;
 use crate::roles::{FeedWorkers, LakeStatus, feed_progress};
 
 /// Who answers, and where it looks.
@@ -26,6 +29,7 @@ pub(crate) struct Desk {
     pub(crate) log: Arc<dyn BlockLog>,
     pub(crate) lake: Option<LakeStatus>,
     pub(crate) feed: Option<FeedWorkers>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) stop: Stop,
     /// A reading of all stores at a time.
     pub(crate) verifying: Arc<Mutex<()>>,
@@ -34,6 +38,7 @@ pub(crate) struct Desk {
 pub(crate) fn routes(desk: Desk) -> Router {
     Router::new()
         .route("/api/v1/account", get(account))
+        .route("/api/v1/report", get(report))
         .with_state(desk)
 }
 
@@ -59,7 +64,57 @@ async fn account(State(desk): State<Desk>, Query(question): Query<Question>) -> 
     }
 }
 
+/// `html=true`: a page, else text.
+#[derive(Debug, Deserialize)]
+struct ReportQuestion {
+    site: Option<String>,
+    day_obs: String,
+    #[serde(default)]
+    html: bool,
+}
+
+async fn report(State(desk): State<Desk>, Query(asked): Query<ReportQuestion>) -> Response {
+    let question = Question {
+        site: asked.site,
+        day_obs: Some(asked.day_obs.clone()),
+        ..Question::default()
+    };
+    let understood = match question.understand(utc_now(), Named::PARAMETERS) {
+        Ok(understood) => understood,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let told = tokio::task::spawn_blocking(move || {
+        desk.report(asked.day_obs, &understood, asked.html)
+    });
+    match told.await {
+        Ok(Ok(html)) if asked.html => Html(html).into_response(),
+        Ok(Ok(text)) => text.into_response(),
+        Ok(Err(error)) => {
+            tracing::error!(error = format!("{error:#}"), "The report could not be made");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response()
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the report could not be made\n").into_response(),
+    }
+}
+
 impl Desk {
+    fn report(&self, title: String, asked: &Asked, html: bool) -> Result<String> {
+        let book = Book::open(&self.ledger.folder)?;
+        let stages = self.stages(&book)?;
+        let account = book.account(&asked.filter, &stages)?.by_topic();
+        let link = book.link(&asked.filter)?;
+        let night = Night {
+            title,
+            account: &account,
+            link: &link,
+            edges: &self.fleet.to_json(),
+        };
+        Ok(match html {
+            true => night.to_html(),
+            false => night.to_text(),
+        })
+    }
+
     fn answer(&self, asked: &Asked) -> Result<Json> {
         let book = Book::open(&self.ledger.folder)?;
         let stages = self.stages(&book)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use efd_central_lake::{CompletenessRow, put_completeness};
 use efd_central_ledger::{Book, Filter, Hour, Row};
+use efd_shared_daemon::clock::utc_now;
 use efd_shared_model::UtcNanos;
 
 use super::Desk;
@@ -20,8 +21,9 @@ const HOURS_OF_DAY: i64 = 24;
 pub(crate) fn keep_table(desk: Desk, lake: PathBuf) -> Result<JoinHandle<()>> {
     let keep = move || {
         let _running = desk.stop.register("completeness");
-        // What the lake has not yet is written again when it has.
-        let mut behind = BTreeSet::new();
+        // What the lake has not yet is written again when it has; what it had not when the last start ended, now.
+        let today = utc_now().day();
+        let mut behind = BTreeSet::from([today - 1, today]);
         loop {
             let is_last = desk.stop.wait_timeout(EVERY);
             behind.append(&mut desk.ledger.take_touched());
@@ -70,7 +72,9 @@ fn put_tables(desk: &Desk, lake: &Path, days: &BTreeSet<i64>) -> Result<BTreeSet
             behind.insert(day);
         }
         let rows: Vec<CompletenessRow> = account.rows.into_iter().map(row).collect();
-        put_completeness(lake, begin, &rows)?;
+        if !rows.is_empty() {
+            put_completeness(lake, begin, &rows)?;
+        }
     }
     Ok(behind)
 }
