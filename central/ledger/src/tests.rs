@@ -480,7 +480,15 @@ fn how_blocks_came_is_told_by_hour() {
     // The world's edge seals at the begin of time, and its ledger takes then.
     let told: Vec<_> = hours
         .iter()
-        .map(|it| (it.hour.0, it.live_blocks, it.fill_blocks, it.records, it.delay_median))
+        .map(|it| {
+            (
+                it.hour.0,
+                it.live_blocks,
+                it.fill_blocks,
+                it.records,
+                it.delay_median,
+            )
+        })
         .collect();
     assert_eq!(told, [(0, 1, 1, 3, Some(0))]);
     let other = Filter {

@@ -129,7 +129,12 @@ fn the_account_is_that_of_other_readers() {
     let report = central(&setup, "report", &["--day-obs", &day]);
     println!("{}", report.stdout);
     assert_eq!(report.status.code(), Some(0), "{}", report.stderr);
-    for words in ["LabMount", "crash", "0 absent without a name", "live  back-fill"] {
+    for words in [
+        "LabMount",
+        "crash",
+        "0 absent without a name",
+        "live  back-fill",
+    ] {
         assert!(report.stdout.contains(words), "{words}: {}", report.stdout);
     }
     let page = central(&setup, "report", &["--day-obs", &day, "--html"]);

@@ -37,7 +37,11 @@ pub(crate) fn account(config: &Config, question: &Question, told: Told) -> Resul
         true => VERIFY_WITHIN,
         false => WITHIN,
     };
-    let text = get(config, &format!("/api/v1/account?{}", question.to_query()), within)?;
+    let text = get(
+        config,
+        &format!("/api/v1/account?{}", question.to_query()),
+        within,
+    )?;
     let answer: Json = serde_json::from_str(&text).context("read the answer")?;
     if told.json {
         say(&answer.to_string());

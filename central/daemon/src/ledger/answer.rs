@@ -83,9 +83,8 @@ async fn report(State(desk): State<Desk>, Query(asked): Query<ReportQuestion>) -
         Ok(understood) => understood,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let told = tokio::task::spawn_blocking(move || {
-        desk.report(asked.day_obs, &understood, asked.html)
-    });
+    let told =
+        tokio::task::spawn_blocking(move || desk.report(asked.day_obs, &understood, asked.html));
     match told.await {
         Ok(Ok(html)) if asked.html => Html(html).into_response(),
         Ok(Ok(text)) => text.into_response(),
@@ -93,7 +92,11 @@ async fn report(State(desk): State<Desk>, Query(asked): Query<ReportQuestion>) -
             tracing::error!(error = format!("{error:#}"), "The report could not be made");
             (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response()
         }
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the report could not be made\n").into_response(),
+        Err(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the report could not be made\n",
+        )
+            .into_response(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The report of a night: completeness by component, losses, link and clocks; as text and as a page. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use efd_central_ledger::{Account, LaneRow, LinkHour, Row};
 use efd_shared_model::component_of;
@@ -65,12 +64,17 @@ fn percent(part: u64, whole: u64) -> String {
 }
 
 fn reasons(of: &BTreeMap<String, u64>) -> String {
-    let each = of.iter().map(|(reason, samples)| format!("{samples} {reason}"));
+    let each = of
+        .iter()
+        .map(|(reason, samples)| format!("{samples} {reason}"));
     each.collect::<Vec<_>>().join(", ")
 }
 
 fn seconds(nanos: Option<i64>) -> String {
-    nanos.map_or_else(|| "-".to_owned(), |nanos| format!("{:.3}", nanos as f64 / 1e9))
+    nanos.map_or_else(
+        || "-".to_owned(),
+        |nanos| format!("{:.3}", nanos as f64 / 1e9),
+    )
 }
 
 impl Night<'_> {
@@ -129,7 +133,13 @@ impl Night<'_> {
                 ..
             } = lane;
             let records = records.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
-            vec![site.clone(), lane.clone(), reason.clone(), blocks.to_string(), records]
+            vec![
+                site.clone(),
+                lane.clone(),
+                reason.clone(),
+                blocks.to_string(),
+                records,
+            ]
         });
         let link = self.link.iter().map(|it| {
             vec![
@@ -153,7 +163,12 @@ impl Night<'_> {
             vec![
                 text("site"),
                 text("edge"),
-                if edge["connected"] == true { "yes" } else { "no" }.to_owned(),
+                if edge["connected"] == true {
+                    "yes"
+                } else {
+                    "no"
+                }
+                .to_owned(),
                 number("oldest_unacknowledged_seconds"),
                 number("clock_behind_seconds"),
             ]
@@ -161,13 +176,29 @@ impl Night<'_> {
         [
             Table {
                 title: "Completeness by component",
-                columns: &["site", "component", "topics complete", "published", "at the centre", "", "lost, and why", "unnamed"],
+                columns: &[
+                    "site",
+                    "component",
+                    "topics complete",
+                    "published",
+                    "at the centre",
+                    "",
+                    "lost, and why",
+                    "unnamed",
+                ],
                 rows: components.collect(),
                 none: "nothing was published",
             },
             Table {
                 title: "Topics that are not complete",
-                columns: &["site", "topic", "published", "at the centre", "lost, and why", "unnamed"],
+                columns: &[
+                    "site",
+                    "topic",
+                    "published",
+                    "at the centre",
+                    "lost, and why",
+                    "unnamed",
+                ],
                 rows: incomplete.collect(),
                 none: "every topic is complete",
             },
@@ -179,13 +210,29 @@ impl Night<'_> {
             },
             Table {
                 title: "Link: blocks by the hour in which the edge committed them; delays in seconds, of live ones",
-                columns: &["site", "hour", "live", "back-fill", "records", "median", "most", "least", "longest silence"],
+                columns: &[
+                    "site",
+                    "hour",
+                    "live",
+                    "back-fill",
+                    "records",
+                    "median",
+                    "most",
+                    "least",
+                    "longest silence",
+                ],
                 rows: link.collect(),
                 none: "the log does not go back so far, or nothing came",
             },
             Table {
                 title: "Edges and their clocks, at this moment; seconds",
-                columns: &["site", "edge", "connected", "oldest that we lack", "clock behind ours"],
+                columns: &[
+                    "site",
+                    "edge",
+                    "connected",
+                    "oldest that we lack",
+                    "clock behind ours",
+                ],
                 rows: edges.collect(),
                 none: "none was heard of since the start",
             },
@@ -195,21 +242,31 @@ impl Night<'_> {
     pub(super) fn to_text(&self) -> String {
         let mut text = format!("Night {}\n{}\n", self.title, self.headline());
         for table in self.tables() {
-            let _ = write!(text, "\n{}\n", table.title);
+            text.push_str(&format!("\n{}\n", table.title));
             if table.rows.is_empty() {
-                let _ = writeln!(text, "  {}", table.none);
+                text.push_str(&format!("  {}\n", table.none));
                 continue;
             }
-            let head: Vec<String> = table.columns.iter().map(|name| (*name).to_owned()).collect();
+            let head: Vec<String> = table
+                .columns
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect();
             let width = |column: usize| {
                 let cells = std::iter::once(&head).chain(&table.rows);
-                cells.map(|row| row[column].chars().count()).max().unwrap_or(0)
+                cells
+                    .map(|row| row[column].chars().count())
+                    .max()
+                    .unwrap_or(0)
             };
             let widths: Vec<usize> = (0..head.len()).map(width).collect();
             for row in std::iter::once(&head).chain(&table.rows) {
-                let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+                let cells = row
+                    .iter()
+                    .zip(&widths)
+                    .map(|(cell, width)| format!("{cell:<width$}"));
                 let line = cells.collect::<Vec<_>>().join("  ");
-                let _ = writeln!(text, "  {}", line.trim_end());
+                text.push_str(&format!("  {}\n", line.trim_end()));
             }
         }
         text
@@ -224,20 +281,20 @@ impl Night<'_> {
             escape(&self.headline())
         );
         for table in self.tables() {
-            let _ = write!(html, "<h2>{}</h2>", escape(table.title));
+            html.push_str(&format!("<h2>{}</h2>", escape(table.title)));
             if table.rows.is_empty() {
-                let _ = write!(html, "<p>{}</p>", escape(table.none));
+                html.push_str(&format!("<p>{}</p>", escape(table.none)));
                 continue;
             }
             html.push_str("<table><tr>");
             for name in table.columns {
-                let _ = write!(html, "<th>{}</th>", escape(name));
+                html.push_str(&format!("<th>{}</th>", escape(name)));
             }
             html.push_str("</tr>");
             for row in &table.rows {
                 html.push_str("<tr>");
                 for cell in row {
-                    let _ = write!(html, "<td>{}</td>", escape(cell));
+                    html.push_str(&format!("<td>{}</td>", escape(cell)));
                 }
                 html.push_str("</tr>");
             }
@@ -276,7 +333,10 @@ mod tests {
     use super::*;
 
     fn row(topic: &str, centre: u64, lost: &[(&str, u64)]) -> Row {
-        let lost: BTreeMap<String, u64> = lost.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect();
+        let lost: BTreeMap<String, u64> = lost
+            .iter()
+            .map(|(why, count)| ((*why).to_owned(), *count))
+            .collect();
         Row {
             site: "summit".into(),
             topic: topic.into(),
@@ -310,17 +370,34 @@ mod tests {
             edges: &json!([{ "site": "summit", "edge": "e", "connected": true, "clock_behind_seconds": 0.25 }]),
         };
         let text = night.to_text();
-        assert!(text.contains("100105 samples published, 100104 at the centre (99.9990 %), 1 lost by name"), "{text}");
-        let line = text.lines().find(|line| line.contains("MTMount  ")).unwrap();
-        assert!(line.contains("1 of 2") && line.contains("99.9990 %") && line.contains("1 crash"), "{line}");
+        assert!(
+            text.contains(
+                "100105 samples published, 100104 at the centre (99.9990 %), 1 lost by name"
+            ),
+            "{text}"
+        );
+        let line = text
+            .lines()
+            .find(|line| line.contains("MTMount  "))
+            .unwrap();
+        assert!(
+            line.contains("1 of 2") && line.contains("99.9990 %") && line.contains("1 crash"),
+            "{line}"
+        );
         assert!(text.contains("0.250"), "{text}");
         let html = night.to_html();
-        assert!(html.contains("dds.&lt;script&gt;") && !html.contains("dds.<script>"), "{html}");
+        assert!(
+            html.contains("dds.&lt;script&gt;") && !html.contains("dds.<script>"),
+            "{html}"
+        );
     }
 
     #[test]
     fn what_is_not_complete_is_never_a_hundred_percent() {
         assert_eq!(percent(u64::MAX - 1, u64::MAX), "99.9999 %");
-        assert_eq!((percent(5, 5), percent(0, 0)), ("100.0000 %".into(), "-".into()));
+        assert_eq!(
+            (percent(5, 5), percent(0, 0)),
+            ("100.0000 %".into(), "-".into())
+        );
     }
 }
