@@ -70,12 +70,7 @@ impl LedgerStatus {
             progress,
             touched: _,
         } = self.now().clone();
-        let partitions = log.partitions().unwrap_or_default();
-        let behind = |partition| {
-            let (_, end) = log.bounds(partition).ok()?;
-            Some(end.0.saturating_sub(progress.next_place(partition).0))
-        };
-        let behind: u64 = partitions.iter().filter_map(behind).sum();
+        let behind = progress.behind(log);
         json!({
             "state": if failed.is_some() { "failed" } else { "running" }, "reason": failed, "behind_blocks": behind,
             "blocks": counters.blocks, "records": counters.records, "losses": counters.losses,

@@ -122,12 +122,7 @@ impl LakeStatus {
         let Some(log) = lock(&self.log).clone() else {
             return 0;
         };
-        let partitions = log.partitions().unwrap_or_default();
-        let behind = |partition| {
-            let (_, end) = log.bounds(partition).ok()?;
-            Some(end.0.saturating_sub(progress.next_place(partition).0))
-        };
-        partitions.iter().filter_map(behind).sum()
+        progress.behind(&*log)
     }
 
     pub(crate) fn to_json(&self) -> Json {

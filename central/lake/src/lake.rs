@@ -179,24 +179,14 @@ impl Lake {
             self.counters.blocks += 1;
             self.oldest.get_or_insert(now);
         }
-        let next = self.progress.places.entry(partition.clone());
-        let next = next.or_insert_with(|| place.next());
-        *next = (*next).max(place.next());
+        self.progress.reach(partition, place.next());
         Ok(())
     }
 
     /// Takes over how far a follower is whose every delivery has been taken: it has also passed entries that it did not
     /// deliver. They are committed as soon as records would be.
     pub fn pass(&mut self, follower: &Progress, now: Now) {
-        for (partition, place) in &follower.places {
-            let known = self.progress.places.get(partition);
-            if known.is_none_or(|known| known < place) {
-                self.progress.places.insert(partition.clone(), *place);
-                self.oldest.get_or_insert(now);
-            }
-        }
-        if self.progress.has_passed != follower.has_passed {
-            self.progress.has_passed = follower.has_passed;
+        if self.progress.pass(follower) {
             self.oldest.get_or_insert(now);
         }
     }

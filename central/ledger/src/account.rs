@@ -5,7 +5,7 @@ mod gather;
 use std::collections::BTreeMap;
 
 use efd_shared_model::{Pattern, Site};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::behind::Counts;
 use crate::{Book, Hour, LedgerError};
@@ -250,10 +250,8 @@ impl Account {
             .collect();
         let mut total = self.total().to_json(false);
         if let Some(total) = total.as_object_mut() {
-            let mut kept = Map::new();
-            std::mem::swap(total, &mut kept);
-            let is_sum = |name: &str| name != "site" && name != "topic";
-            total.extend(kept.into_iter().filter(|(name, _)| is_sum(name)));
+            total.remove("site");
+            total.remove("topic");
         }
         json!({ "rows": rows, "lanes": lanes, "total": total })
     }

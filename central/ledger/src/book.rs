@@ -262,7 +262,7 @@ impl Book {
         while let Some(row) = rows.next().map_err(&wrong)? {
             let read = || Ok((row.get(0)?, row.get::<_, String>(1)?));
             let (id, text) = read().map_err(&wrong)?;
-            let lane = parse_lane(&text).ok_or_else(|| self.damaged(&text))?;
+            let lane = text.parse().map_err(|error| self.damaged(&error))?;
             opened.lanes.insert(lane, LaneNumber(id));
         }
         Ok(opened)
@@ -339,16 +339,6 @@ fn read_publisher(row: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, PublisherKe
         origin: row.get(4)?,
     };
     Ok((row.get(0)?, key))
-}
-
-pub(crate) fn parse_lane(text: &str) -> Option<EpochLane> {
-    let mut parts = text.split('/');
-    let lane = EpochLane {
-        edge: parts.next()?.parse().ok()?,
-        epoch: parts.next()?.parse().ok()?,
-        lane: parts.next()?.parse().ok()?,
-    };
-    parts.next().is_none().then_some(lane)
 }
 
 fn write(transaction: &Transaction<'_>, page: &Page) -> rusqlite::Result<()> {

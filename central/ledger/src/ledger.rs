@@ -140,21 +140,13 @@ impl Ledger {
             self.progress.insert(sealed);
             self.counters.blocks += 1;
         }
-        let next = self.progress.places.entry(partition.clone());
-        let next = next.or_insert_with(|| place.next());
-        *next = (*next).max(place.next());
+        self.progress.reach(partition, place.next());
         Ok(())
     }
 
     /// Takes over how far a follower is whose every delivery has been taken.
     pub fn pass(&mut self, follower: &Progress) {
-        for (partition, place) in &follower.places {
-            let known = self.progress.places.get(partition);
-            if known.is_none_or(|known| known < place) {
-                self.progress.places.insert(partition.clone(), *place);
-            }
-        }
-        self.progress.has_passed = follower.has_passed;
+        self.progress.pass(follower);
     }
 
     /// On an error nothing is lost: call it again.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use efd_central_log::{Class, Partition};
 use efd_shared_model::UtcNanos;
-use serde_json::{Value, json};
 
 use crate::{Book, Filter, Hour, LedgerError};
 
@@ -91,27 +90,5 @@ impl Found {
             delay_min: self.live.first().copied(),
             silence_max: gaps.max().unwrap_or(0),
         }
-    }
-}
-
-impl LinkHour {
-    pub fn to_json(&self) -> Value {
-        let Self {
-            site,
-            hour,
-            live_blocks,
-            fill_blocks,
-            records,
-            delay_median,
-            delay_max,
-            delay_min,
-            silence_max,
-        } = self;
-        let seconds = |nanos: &Option<i64>| nanos.map(|nanos| nanos as f64 / 1e9);
-        json!({
-            "site": site, "hour": hour.begin().to_string(), "live_blocks": live_blocks, "fill_blocks": fill_blocks,
-            "records": records, "delay_median_seconds": seconds(delay_median), "delay_max_seconds": seconds(delay_max),
-            "delay_min_seconds": seconds(delay_min), "silence_max_seconds": *silence_max as f64 / 1e9,
-        })
     }
 }

@@ -23,11 +23,6 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Neither has what the other has not, by the number of records: they are other records.
-    pub fn is_of_identity(&self) -> bool {
-        self.expected == self.found
-    }
-
     pub fn to_json(&self) -> Value {
         let Self {
             store,
@@ -90,7 +85,7 @@ impl Book {
         while let Some(row) = rows.next().map_err(&wrong)? {
             let read = || Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
             let (lane, number) = read().map_err(&wrong)?;
-            if let Some(lane) = crate::book::parse_lane(&lane) {
+            if let Ok(lane) = lane.parse() {
                 indexed
                     .entry(lane)
                     .or_default()

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use efd_shared_model::ids::EpochLane;
-use efd_shared_model::{EdgeId, EpochId, Lane, RangeSet, SealedBlock};
+use efd_shared_model::{RangeSet, SealedBlock};
 use serde_json::{Map, Value, json};
 
-use crate::{Partition, Place};
+use crate::{BlockLog, Partition, Place};
 
 /// Kept by each consumer *with its output*, written in the same act. Its JSON form is part of the lake's commits and the feed's checkpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -42,6 +42,36 @@ impl Progress {
     pub fn insert(&mut self, block: &SealedBlock) -> bool {
         let id = block.id();
         self.seen.entry(id.lane).or_default().insert(id.number.0)
+    }
+
+    /// The next place is this one at least. `false` if it was already.
+    pub fn reach(&mut self, partition: &Partition, next: Place) -> bool {
+        let is_news = self.places.get(partition).is_none_or(|known| *known < next);
+        if is_news {
+            self.places.insert(partition.clone(), next);
+        }
+        is_news
+    }
+
+    /// Takes over the places of a follower whose every delivery was taken: it has also passed entries that it did not
+    /// deliver. `false` if nothing of that is news.
+    pub fn pass(&mut self, follower: &Self) -> bool {
+        let mut is_news = self.has_passed != follower.has_passed;
+        self.has_passed = follower.has_passed;
+        for (partition, place) in &follower.places {
+            is_news |= self.reach(partition, *place);
+        }
+        is_news
+    }
+
+    /// Places of the log that are to be read.
+    pub fn behind<L: BlockLog + ?Sized>(&self, log: &L) -> u64 {
+        let behind = |partition| {
+            let (_, end) = log.bounds(partition).ok()?;
+            Some(end.0.saturating_sub(self.next_place(partition).0))
+        };
+        let partitions = log.partitions().unwrap_or_default();
+        partitions.iter().filter_map(behind).sum()
     }
 
     /// `{"places": {"summit.0.live": 17}, "seen": {"<edge>/<epoch>/telemetry": [[1, 16]]}}`
@@ -90,7 +120,7 @@ impl Progress {
             progress.places.insert(partition, Place(place));
         }
         for (name, ranges) in object("seen")? {
-            let lane = parse_lane(name).ok_or_else(|| bad("lane", name))?;
+            let lane = name.parse().map_err(|_| bad("lane", name))?;
             let mut set = RangeSet::new();
             for range in ranges.as_array().ok_or_else(|| bad("ranges", ranges))? {
                 let end = |index: usize| {
@@ -105,15 +135,4 @@ impl Progress {
         }
         Ok(progress)
     }
-}
-
-pub(crate) fn parse_lane(text: &str) -> Option<EpochLane> {
-    let mut parts = text.split('/');
-    let edge: EdgeId = parts.next()?.parse().ok()?;
-    let epoch: EpochId = parts.next()?.parse().ok()?;
-    let lane: Lane = parts.next()?.parse().ok()?;
-    parts
-        .next()
-        .is_none()
-        .then_some(EpochLane { edge, epoch, lane })
 }

@@ -221,6 +221,26 @@ impl fmt::Display for EpochLane {
     }
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not `edge/epoch/lane`")]
+pub struct EpochLaneError(String);
+
+impl FromStr for EpochLane {
+    type Err = EpochLaneError;
+    fn from_str(text: &str) -> Result<Self, EpochLaneError> {
+        let parse = || {
+            let mut parts = text.split('/');
+            let lane = Self {
+                edge: parts.next()?.parse().ok()?,
+                epoch: parts.next()?.parse().ok()?,
+                lane: parts.next()?.parse().ok()?,
+            };
+            parts.next().is_none().then_some(lane)
+        };
+        parse().ok_or_else(|| EpochLaneError(text.chars().take(200).collect()))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId {
     pub lane: EpochLane,

@@ -375,16 +375,10 @@ fn read_block_losses(book: &Book, filter: &Filter) -> Result<Vec<(BlockLoss, u64
             continue;
         }
         let (edge, epoch, lane) = &loss.lane;
-        let parse = || {
-            Some(EpochLane {
-                edge: edge.parse().ok()?,
-                epoch: epoch.parse().ok()?,
-                lane: lane.parse().ok()?,
-            })
-        };
+        let log = format!("{edge}/{epoch}/{lane}").parse::<EpochLane>();
         let numbers = (u64::try_from(loss.first), u64::try_from(loss.last));
         let mut blocks = 0;
-        if let (Some(lane), (Ok(first), Ok(last))) = (parse(), numbers)
+        if let (Ok(lane), (Ok(first), Ok(last))) = (log, numbers)
             && first <= last
         {
             let all = RangeSet::from_iter([first..=last]);

@@ -23,7 +23,6 @@ use efd_shared_model::{
     EpochDeclaration, EpochId, Fingerprint, RangeSet, Schema, StreamDeclaration, StreamNumber,
 };
 
-use crate::progress::parse_lane;
 use crate::{Lost, Partition, Stream};
 
 const VERSION: u8 = 1;
@@ -141,7 +140,10 @@ impl Table {
         };
         let text = |error: efd_shared_model::bytes::ByteError| error.to_string();
         let ranges = || RangeSet::read(&mut body()?, RANGES_MAX).map_err(text);
-        let lane = |name: &str| parse_lane(name).ok_or_else(|| "its key names no lane".to_owned());
+        let lane = |name: &str| {
+            name.parse::<EpochLane>()
+                .map_err(|_| "its key names no lane".to_owned())
+        };
         match kind {
             "schema" => {
                 let schema = str::from_utf8(value).map_err(|error| error.to_string())?;
