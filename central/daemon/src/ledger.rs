@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
-use efd_central_ledger::{Counters, Course, Ledger};
+use efd_central_ledger::{Counters, Ledger};
 use efd_central_log::{BlockLog, Progress};
 use serde_json::{Value as Json, json};
 
@@ -106,12 +106,9 @@ impl LedgerRole {
 
     pub(crate) fn run(self, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result<()> {
         let Self { ledger, status } = self;
-        let course = || match stop.load(Ordering::Acquire) {
-            true => Course::Drain,
-            false => Course::On,
-        };
+        let is_stopped = || stop.load(Ordering::Acquire);
         let mut committed = u64::MAX;
-        efd_central_ledger::run(ledger, log, &course, |ledger| {
+        efd_central_ledger::run(ledger, log, &is_stopped, |ledger| {
             let counters = ledger.counters();
             let mut now = status.now();
             now.counters = counters;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use efd_central_log::{BlockLog, Entry, LogError, Place, Progress, Reading};
+use efd_central_log::{BlockLog, Entry, LogError, Place, Progress, Walk};
 use efd_shared_model::digest::{LaneDigest, Tally};
 use efd_shared_model::{EpochLane, RangeSet, SealedBlock};
 use rusqlite::{OptionalExtension as _, params};
@@ -13,8 +13,6 @@ use crate::{Book, Hour, LedgerError};
 pub type Key = (String, String, Hour);
 pub type Counts = BTreeMap<Key, Tally>;
 
-/// Of the log, for each turn.
-const READ_BYTES: usize = 4 << 20;
 /// Blocks that are read one by one.
 const BEHIND_MAX: u64 = 4096;
 
@@ -64,24 +62,12 @@ pub fn recount<L: BlockLog + ?Sized>(
     go_on: &dyn Fn() -> bool,
 ) -> Result<Option<Held>, LogError> {
     let mut held = Held::default();
-    for partition in log.partitions()? {
-        let (mut next, end) = log.bounds(&partition)?;
-        while next < end {
-            if !go_on() {
-                return Ok(None);
-            }
-            match log.read(&partition, next, READ_BYTES)? {
-                Reading::Entries(entries) => {
-                    let Some(last) = entries.last() else { break };
-                    next = last.place().next();
-                    for entry in &entries {
-                        take(log, entry, &mut held)?;
-                    }
-                }
-                Reading::Absent { next: after } => next = after,
-                Reading::Rewound { .. } => break,
-            }
+    for entry in Walk::new(log, |_| true)? {
+        if !go_on() {
+            return Ok(None);
         }
+        let (_, entry) = entry?;
+        take(log, &entry, &mut held)?;
     }
     Ok(Some(held))
 }

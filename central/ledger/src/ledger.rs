@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use efd_central_log::{BlockLog, Delivery, LogError, Progress, Stream};
+use efd_shared_avro::{Numbered, Numbers, RecordSchema};
 use efd_shared_model::block::Section;
 use efd_shared_model::digest::LaneDigest;
 use efd_shared_model::loss::LOSS_TOPIC;
@@ -14,7 +15,7 @@ use efd_shared_model::{
 
 use crate::book::{BlockLoss, BlockRow, Book, NumberLoss, Page};
 use crate::numbers::{Mark, Runs, Span};
-use crate::series::{LaneNumber, Numbered, Numbers, PublisherKey, PublisherNumber, SeriesNumber};
+use crate::series::{LaneNumber, PublisherKey, PublisherNumber, SeriesNumber};
 use crate::{Hour, LedgerError};
 
 /// Streams that are remembered; more are looked up again.
@@ -203,7 +204,7 @@ impl Ledger {
             series: self.series(site, &declaration.topic, declaration.kind),
             site: site.clone(),
             is_of_losses: declaration.topic == LOSS_TOPIC,
-            numbered: is_numbered.then(|| Numbered::of(schema.text())).flatten(),
+            numbered: is_numbered.then(|| numbered(schema.text())).flatten(),
         });
         if self.streams.len() >= STREAMS_MAX {
             self.streams.clear();
@@ -243,7 +244,7 @@ impl Ledger {
                 }
             } else if let Some(numbered) = &known.numbered {
                 let mut numbers = std::mem::take(&mut self.numbers);
-                if numbered.read(record.datum, &mut numbers) {
+                if numbered.read(record.datum, &mut numbers).is_ok() && numbers.sequence > 0 {
                     let instance = record.stamps.instance.map_or(-1, i64::from);
                     self.number(known.series, instance, &numbers, time);
                 }
@@ -357,6 +358,10 @@ fn publisher<'a>(
         (next, Runs::default())
     });
     (*number, runs)
+}
+
+fn numbered(schema: &str) -> Option<Numbered> {
+    Numbered::of(&RecordSchema::parse(schema).ok()?.into())
 }
 
 /// By SAL's rules of names.

@@ -37,7 +37,7 @@ pub use book::Book;
 pub use error::LedgerError;
 pub use ledger::{Counters, Ledger};
 pub use link::LinkHour;
-pub use run::{Course, run};
+pub use run::run;
 pub use verify::Difference;
 
 /// Nanoseconds.

@@ -18,20 +18,12 @@ const FORGET_EVERY: Duration = Duration::from_secs(600);
 /// When stopping, a log that gives nothing must not keep the process.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// How the ledger is to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Course {
-    On,
-    /// Take what the log has, commit it, and end.
-    Drain,
-}
-
-/// Follows the log into the book until `course` says otherwise. Blocks the thread. `report` sees the ledger after every
+/// Follows the log into the book until it `is_stopped`: then it takes what the log has, commits it, and ends. Blocks the thread. `report` sees the ledger after every
 /// turn. The log's errors and a full disk are waited for.
 pub fn run<L: BlockLog + ?Sized>(
     mut ledger: Ledger,
     log: Arc<L>,
-    course: &dyn Fn() -> Course,
+    is_stopped: &dyn Fn() -> bool,
     mut report: impl FnMut(&mut Ledger),
 ) -> Result<(), LedgerError> {
     let clock = Clock::new();
@@ -41,10 +33,9 @@ pub fn run<L: BlockLog + ?Sized>(
     let (mut committed, mut forgot, mut wait_until) = (clock.now(), clock.now(), Duration::ZERO);
     let mut drain_until = None;
     loop {
-        let is_draining = course() == Course::Drain;
-        let give_up_at = *drain_until.get_or_insert_with(|| clock.now() + DRAIN_WITHIN);
-        if !is_draining {
-            drain_until = None;
+        let is_draining = is_stopped();
+        if is_draining {
+            drain_until.get_or_insert_with(|| clock.now() + DRAIN_WITHIN);
         }
         let mut is_idle = true;
         if wait_until <= clock.now() && ledger.waiting() < BLOCKS_MAX {
@@ -60,10 +51,11 @@ pub fn run<L: BlockLog + ?Sized>(
         if held.is_none() {
             ledger.pass(follower.progress());
         }
-        let is_late = give_up_at <= clock.now();
+        let is_late = drain_until.is_some_and(|until| until <= clock.now());
         let is_due = committed + COMMIT_EVERY <= clock.now()
             || BLOCKS_MAX <= ledger.waiting()
-            || is_draining && (is_idle || is_late);
+            || is_draining && is_idle
+            || is_late;
         if is_due && ledger.has_news() && wait_until <= clock.now() {
             committed = clock.now();
             if let Err(error) = ledger.commit() {
@@ -84,7 +76,7 @@ pub fn run<L: BlockLog + ?Sized>(
             }
         }
         report(&mut ledger);
-        if is_draining && (is_late || is_idle && !ledger.has_news()) {
+        if is_late || is_draining && is_idle && !ledger.has_news() {
             return Ok(());
         }
         if is_idle {

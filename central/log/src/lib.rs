@@ -23,6 +23,7 @@ mod signal;
 mod tenure;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -41,6 +42,7 @@ pub use kafka::{KafkaLog, KafkaOptions, Lease, Seat, SeatNumber, Seats, TopicSet
 pub use memory::MemoryLog;
 pub use progress::{Progress, ProgressError};
 pub use tenure::Tenure;
+pub use walk::Walk;
 
 /// A panic while a lock was held leaves what it guards as it was between two calls.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use efd_shared_avro::{Numbered, Numbers};
 use efd_shared_model::loss::LOSS_TOPIC;
 use efd_shared_model::reduced::REDUCED_TOPIC;
 use efd_shared_model::time::NANOS_PER_SECOND;
@@ -20,7 +21,7 @@ use crate::pattern::Pattern;
 use crate::screen::{Screen, printable};
 use crate::table::{Table, floor};
 use crate::walk::{Filter, Stream, Taker, Walk};
-use sequences::{Numbered, Publisher, Sequences};
+use sequences::{Publisher, Sequences};
 
 const HOUR: i64 = 3600 * NANOS_PER_SECOND;
 
@@ -101,6 +102,8 @@ struct Account {
     topics: BTreeMap<String, Topic>,
     /// By the number of the stream.
     numbered: BTreeMap<usize, Option<Numbered>>,
+    /// Of the record that is looked at.
+    numbers: Numbers,
     sequences: Sequences,
     /// Losses of whole blocks: reason, lane.
     blocks: BTreeMap<(String, String), Lost>,
@@ -201,14 +204,14 @@ impl<O: Write> Taker<O> for Account {
         let numbered = self
             .numbered
             .entry(stream.number)
-            .or_insert_with(|| Numbered::of(&stream.decoder));
+            .or_insert_with(|| Numbered::of(stream.decoder.schema()));
         let Some(numbered) = numbered else {
             return Ok(Ok(()));
         };
-        Ok(match numbered.read(&stream.decoder, record.datum) {
-            Ok(read) => {
+        Ok(match numbered.read(record.datum, &mut self.numbers) {
+            Ok(()) => {
                 let instance = record.stamps.instance.map_or(-1, i64::from);
-                self.sequences.seen(&stream.topic, instance, read);
+                self.sequences.seen(&stream.topic, instance, &self.numbers);
                 Ok(())
             }
             Err(error) => Err(error.to_string()),
@@ -225,6 +228,7 @@ impl Account {
         Self {
             topics: BTreeMap::new(),
             numbered: BTreeMap::new(),
+            numbers: Numbers::default(),
             sequences: Sequences::default(),
             blocks: BTreeMap::new(),
             absent: BTreeMap::new(),

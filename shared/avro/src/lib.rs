@@ -26,6 +26,7 @@ mod cursor;
 mod decode;
 mod json;
 mod nested;
+mod numbers;
 mod parse;
 mod schema;
 #[cfg(test)]
@@ -38,5 +39,6 @@ pub use decode::{DatumError, Decoder, Fault, Sink};
 pub use json::{json, json_number};
 pub use nested::{FIXED_BYTES, Group, LEVELS_MAX, Nested, NestedType, Node, NodeId};
 pub use nested::{RECORDS_MAX, RecordField, RecordNode, Visit};
+pub use numbers::{Numbered, Numbers};
 pub use schema::{EnumType, Field, FieldType, RecordSchema, Scalar, SchemaError};
 pub use value::{Value, encode_values, read_values};

@@ -35,6 +35,17 @@ pub fn rows_of(text: &str) -> BTreeMap<String, String> {
     helps.map(row).collect()
 }
 
+/// Rows of a page that are of metrics whose names begin so, sorted.
+pub fn rows_on<'a>(page: &'a str, prefixes: &[&str]) -> Vec<&'a str> {
+    let is_ours = |line: &&str| {
+        let name = line.strip_prefix("| `");
+        name.is_some_and(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+    };
+    let mut rows: Vec<&str> = page.lines().filter(is_ours).collect();
+    rows.sort_unstable();
+    rows
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus_client::metrics::counter::Counter;

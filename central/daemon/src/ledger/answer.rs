@@ -47,20 +47,28 @@ async fn account(State(desk): State<Desk>, Query(question): Query<Question>) -> 
         Ok(asked) => asked,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    match tokio::task::spawn_blocking(move || desk.answer(&asked)).await {
-        Ok(Ok(answer)) => Body(answer).into_response(),
+    on_a_thread("account", move || {
+        Ok(Body(desk.answer(&asked)?).into_response())
+    })
+    .await
+}
+
+/// Reading books and stores blocks.
+async fn on_a_thread(
+    what: &'static str,
+    work: impl FnOnce() -> Result<Response> + Send + 'static,
+) -> Response {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(response)) => response,
         Ok(Err(error)) => {
-            tracing::error!(
-                error = format!("{error:#}"),
-                "The account could not be made"
-            );
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response()
+            let error = format!("{error:#}");
+            tracing::error!(error, what, "An answer could not be made");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response()
         }
-        Err(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the account could not be made\n",
-        )
-            .into_response(),
+        Err(_) => {
+            let body = format!("the {what} could not be made\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
+        }
     }
 }
 
@@ -83,21 +91,14 @@ async fn report(State(desk): State<Desk>, Query(asked): Query<ReportQuestion>) -
         Ok(understood) => understood,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    let told =
-        tokio::task::spawn_blocking(move || desk.report(asked.day_obs, &understood, asked.html));
-    match told.await {
-        Ok(Ok(html)) if asked.html => Html(html).into_response(),
-        Ok(Ok(text)) => text.into_response(),
-        Ok(Err(error)) => {
-            tracing::error!(error = format!("{error:#}"), "The report could not be made");
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response()
-        }
-        Err(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the report could not be made\n",
-        )
-            .into_response(),
-    }
+    on_a_thread("report", move || {
+        let told = desk.report(asked.day_obs, &understood, asked.html)?;
+        Ok(match asked.html {
+            true => Html(told).into_response(),
+            false => told.into_response(),
+        })
+    })
+    .await
 }
 
 impl Desk {

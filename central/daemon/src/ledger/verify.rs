@@ -1,6 +1,6 @@
 //! The stores read to their ends, held against the book, and put right where that can be done.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use efd_central_lake::{Part, PartAudit, REJECTED_TOPIC, Request, Restored, audit, progress_at};
 use efd_central_ledger::{Book, Counts, Difference, Filter, Hour, recount};
-use efd_central_log::{BlockLog, Entry, LogError, Partition, Place, Reading};
-use efd_shared_model::{SealedBlock, UtcNanos};
+use efd_central_log::{Entry, Walk};
+use efd_shared_model::UtcNanos;
 use serde_json::{Value as Json, json};
 
 use super::Desk;
@@ -19,7 +19,6 @@ use super::Desk;
 const HOURS_OF_DAY: i64 = 24;
 /// A part is read, and all blocks of its site that the log has.
 const REPAIR_WITHIN: Duration = Duration::from_secs(3600);
-const READ_BYTES: usize = 4 << 20;
 
 impl Desk {
     pub(super) fn verify(&self, book: &Book, filter: &Filter) -> Result<Json> {
@@ -116,7 +115,14 @@ impl Desk {
         let mut told = Vec::new();
         for part in parts {
             let (send, answer) = channel();
-            let offered = LogBlocks::of_site(Arc::clone(&self.log), part)?;
+            let walk = Walk::new(Arc::clone(&self.log), |partition| {
+                partition.site == part.site
+            })?;
+            let offered = walk.filter_map(|entry| match entry {
+                Ok((partition, Entry::Block { block, .. })) => Some(Ok((partition, block))),
+                Ok((_, Entry::Damaged { .. })) => None,
+                Err(error) => Some(Err(error)),
+            });
             let request = Request {
                 part: part.clone(),
                 expected: None,
@@ -191,75 +197,4 @@ impl LakeRead {
 fn days(part: &Part) -> (Hour, Hour) {
     let first = part.day.saturating_mul(HOURS_OF_DAY);
     (Hour(first), Hour(first.saturating_add(HOURS_OF_DAY)))
-}
-
-/// All blocks of a site that the log holds.
-struct LogBlocks {
-    log: Arc<dyn BlockLog>,
-    partitions: VecDeque<(Partition, Place, Place)>,
-    ready: VecDeque<(Partition, SealedBlock)>,
-}
-
-impl LogBlocks {
-    fn of_site(log: Arc<dyn BlockLog>, part: &Part) -> Result<Self> {
-        let mut partitions = VecDeque::new();
-        for partition in log.partitions()? {
-            if partition.site == part.site {
-                let (first, end) = log.bounds(&partition)?;
-                partitions.push_back((partition, first, end));
-            }
-        }
-        Ok(Self {
-            log,
-            partitions,
-            ready: VecDeque::new(),
-        })
-    }
-
-    fn read(&mut self) -> Result<(), LogError> {
-        let Some((partition, next, end)) = self.partitions.front_mut() else {
-            return Ok(());
-        };
-        let entries = match self.log.read(partition, *next, READ_BYTES)? {
-            Reading::Entries(entries) => entries,
-            Reading::Absent { next: after } => {
-                *next = after;
-                Vec::new()
-            }
-            Reading::Rewound { .. } => {
-                *next = *end;
-                Vec::new()
-            }
-        };
-        if let Some(last) = entries.last() {
-            *next = last.place().next();
-        } else if *next < *end {
-            // The log gives nothing at the moment.
-            *next = *end;
-        }
-        for entry in entries {
-            match entry {
-                Entry::Block { block, .. } => self.ready.push_back((partition.clone(), block)),
-                Entry::Damaged { .. } => {}
-            }
-        }
-        if *next >= *end {
-            self.partitions.pop_front();
-        }
-        Ok(())
-    }
-}
-
-impl Iterator for LogBlocks {
-    type Item = Result<(Partition, SealedBlock), LogError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.ready.is_empty() && !self.partitions.is_empty() {
-            if let Err(error) = self.read() {
-                self.partitions.clear();
-                return Some(Err(error));
-            }
-        }
-        self.ready.pop_front().map(Ok)
-    }
 }

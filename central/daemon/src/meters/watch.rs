@@ -200,14 +200,7 @@ mod tests {
             let help = row.split('|').nth(3).unwrap().trim();
             assert!(help.len() > 5, "{name} has no help: {help}");
         }
-        let ours = |line: &&str| {
-            let name = line.strip_prefix("| `");
-            name.is_some_and(|name| {
-                name.starts_with("efd_central_") || name.starts_with("efd_certificate_")
-            })
-        };
-        let mut page: Vec<&str> = PAGE.lines().filter(ours).collect();
-        page.sort_unstable();
+        let page = metrics::rows_on(PAGE, &["efd_central_", "efd_certificate_"]);
         let mut wanted: Vec<&str> = rows.values().map(String::as_str).collect();
         wanted.sort_unstable();
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use efd_shared_avro::{DatumError, Decoder, Nested, Sink};
+use efd_shared_avro::Numbers;
 use efd_shared_model::RangeSet;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub(super) struct Publisher {
 /// Losses come first, then what was recorded: a gap between old numbers can be settled while numbers still come.
 #[derive(Debug)]
 pub(super) struct Sequences {
-    by_publisher: HashMap<Publisher, Numbers>,
+    by_publisher: HashMap<Publisher, Ranges>,
     /// Of all that is recorded and not settled.
     ranges: usize,
     ranges_max: usize,
@@ -35,7 +35,7 @@ impl Default for Sequences {
 }
 
 #[derive(Debug, Default)]
-struct Numbers {
+struct Ranges {
     seen: RangeSet,
     named: RangeSet,
     /// The last number before `seen` that is settled: what is missing up to it is counted. A number below it that comes
@@ -44,7 +44,7 @@ struct Numbers {
     unnamed: u64,
 }
 
-impl Numbers {
+impl Ranges {
     /// Counts the gaps between all ranges but the last `keep` of them.
     fn settle(&mut self, keep: usize) {
         let Some(count) = self.seen.range_count().checked_sub(keep) else {
@@ -74,70 +74,6 @@ impl Numbers {
     }
 }
 
-/// Where a schema has what numbers its samples.
-#[derive(Debug)]
-pub(super) struct Numbered {
-    sequence: usize,
-    identity: Option<usize>,
-    origin: Option<usize>,
-    read: Read,
-}
-
-/// Of one datum.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Read {
-    pub(super) sequence: i64,
-    pub(super) identity: Vec<u8>,
-    pub(super) origin: i64,
-}
-
-impl Numbered {
-    /// `None` where the samples have no numbers.
-    pub(super) fn of(decoder: &Decoder) -> Option<Self> {
-        let fields = &decoder.schema().fields;
-        let find = |name: &str| fields.iter().position(|field| field.name == name);
-        Some(Self {
-            sequence: find("private_seqNum")?,
-            identity: find("private_identity"),
-            origin: find("private_origin"),
-            read: Read::default(),
-        })
-    }
-
-    pub(super) fn read(&mut self, decoder: &Decoder, datum: &[u8]) -> Result<&Read, DatumError> {
-        decoder.decode(datum, self)?;
-        Ok(&self.read)
-    }
-}
-
-impl Sink for Numbered {
-    fn boolean(&mut self, _field: usize, _value: bool) {}
-
-    #[inline]
-    fn long(&mut self, field: usize, value: i64) {
-        if field == self.sequence {
-            self.read.sequence = value;
-        } else if Some(field) == self.origin {
-            self.read.origin = value;
-        }
-    }
-
-    fn double(&mut self, _field: usize, _value: f64) {}
-
-    #[inline]
-    fn string(&mut self, field: usize, value: &str) {
-        if Some(field) == self.identity {
-            self.read.identity.clear();
-            self.read.identity.extend_from_slice(value.as_bytes());
-        }
-    }
-
-    fn bytes(&mut self, _field: usize, _value: &[u8]) {}
-    fn end_array(&mut self, _field: usize) {}
-    fn null(&mut self, _field: usize) {}
-    fn nested(&mut self, _field: usize, _value: Nested<'_>) {}
-}
-
 impl Sequences {
     fn limited_to(ranges_max: usize) -> Self {
         Self {
@@ -147,11 +83,11 @@ impl Sequences {
         }
     }
 
-    pub(super) fn seen(&mut self, topic: &str, instance: i64, read: &Read) {
+    pub(super) fn seen(&mut self, topic: &str, instance: i64, read: &Numbers) {
         let publisher = Publisher {
             topic: topic.to_owned(),
             instance,
-            identity: read.identity.clone(),
+            identity: read.identity.clone().into_bytes(),
             origin: read.origin,
         };
         let Ok(number) = u64::try_from(read.sequence) else {
@@ -210,9 +146,9 @@ mod tests {
     #[test]
     fn what_is_neither_recorded_nor_named_is_counted() {
         let mut sequences = Sequences::default();
-        let read = |sequence| Read {
+        let read = |sequence| Numbers {
             sequence,
-            identity: b"Test:1".to_vec(),
+            identity: "Test:1".to_owned(),
             origin: 7,
         };
         for number in [3, 4, 8, 12, -1] {
@@ -242,9 +178,9 @@ mod tests {
             identity: b"Test:1".to_vec(),
             origin: 7,
         };
-        let read = |sequence| Read {
+        let read = |sequence| Numbers {
             sequence,
-            identity: b"Test:1".to_vec(),
+            identity: "Test:1".to_owned(),
             origin: 7,
         };
         let numbers = (0..4000i64).map(|index| 5 + index * 7 / 2);
