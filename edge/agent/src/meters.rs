@@ -1,5 +1,6 @@
 //! What the daemon counts: one set of numbers for `/metrics`, `/status` and the log.
 
+mod floods;
 mod link;
 mod tiers;
 
@@ -21,6 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
 
+pub use self::floods::FloodMeters;
 use self::link::LinkMeters;
 pub use self::tiers::TierMeters;
 use crate::intake::IntakeCounters;
@@ -87,6 +89,7 @@ pub struct Meters {
     unacked_since: AtomicI64,
     held_records: Count,
     pub tiers: TierMeters,
+    pub floods: FloodMeters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -274,6 +277,7 @@ impl Meters {
             self.loss_samples.clone(),
         );
         self.link.register(registry);
+        self.floods.register(registry);
         self.tiers.register(registry);
         registry.register(
             "commit_seconds",
@@ -444,8 +448,11 @@ impl Meters {
                 "commit_seconds": self.commit_seconds.get(), "bytes_max": spans.bytes_max,
                 // Without a link, at the rate of the last ten minutes.
                 "hours_left": rate.map(|rate| left as f64 / rate / 3600.0),
+                // At the same rate, of all that is kept.
+                "days_that_fit": rate.map(|rate| spans.bytes_max as f64 / rate / 86_400.0),
             },
             "tiers": tiers, "tier_work": tier_work,
+            "floods": self.floods.status(),
             "losses_of_last_day": losses,
             "reduced": { "windows": self.reduced_windows.get(), "records": self.reduced_records.get() },
             "clock": {
