@@ -507,7 +507,9 @@ fn run_lake(role: LakeRole, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result
                 }
             };
             follow(*lake, log, &course, (&status, &requests))?;
+            status.set(State::Stopped);
         }
+        // In the end too: the seat is given back, and another process writes the lake.
         LakeTurn::Shared(lease) => {
             status.set(State::StandingBy);
             while !is_stopped() {
@@ -539,7 +541,6 @@ fn run_lake(role: LakeRole, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result
             }
         }
     }
-    status.set(State::Stopped);
     Ok(())
 }
 

@@ -210,8 +210,8 @@ pub(crate) fn run(
         }
     });
     let ended = roles.drain();
-    if table.is_some_and(|table| table.join().is_err()) {
-        tracing::error!("The thread of the completeness table panicked");
+    if let Some(table) = table {
+        table.finish();
     }
     // Notes of what was received, and of where the log ends: the next start finds out by them what a disk has lost.
     log.maintain();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use efd_central_log::{BlockLog, Entry, LogError, Place, Progress, Walk};
+use efd_central_log::{BlockLog, Entry, LogError, Partition, Place, Progress, Walk};
 use efd_shared_model::digest::{LaneDigest, Tally};
 use efd_shared_model::{EpochLane, RangeSet, SealedBlock};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 
 use crate::{Book, Hour, LedgerError};
 
@@ -13,8 +13,12 @@ use crate::{Book, Hour, LedgerError};
 pub type Key = (String, String, Hour);
 pub type Counts = BTreeMap<Key, Tally>;
 
-/// Blocks that are read one by one.
+/// The answer waits for them to be read.
 const BEHIND_MAX: u64 = 4096;
+const READ_BYTES: usize = 4 << 20;
+
+/// With the block that stands there.
+type Places = BTreeMap<Partition, BTreeMap<Place, (EpochLane, u64)>>;
 
 /// What the log holds, each block once.
 #[derive(Debug, Default)]
@@ -113,57 +117,86 @@ impl Book {
             )));
         }
         let mut counts = Counts::new();
-        for (lane, numbers) in missing {
-            for number in numbers.iter().flatten() {
-                if !self.count_block(log, lane, number, &mut counts)? {
-                    return Ok(Err(format!(
-                        "block {lane}/{number} is not in the log any more"
-                    )));
-                }
+        let places = match self.places(missing)? {
+            Ok(places) => places,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        for (partition, blocks) in places {
+            if let Some(reason) = count_blocks(log, &partition, &blocks, &mut counts)? {
+                return Ok(Err(reason));
             }
         }
         Ok(Ok(counts))
     }
 
-    /// `false`: the log does not have it.
-    fn count_block<L: BlockLog + ?Sized>(
+    /// Where in the log the blocks stand; else which is there no more.
+    fn places(
         &self,
-        log: &L,
-        lane: EpochLane,
-        number: u64,
-        counts: &mut Counts,
-    ) -> Result<bool, LedgerError> {
-        let place: Option<(String, i64)> = self
+        blocks: Vec<(EpochLane, RangeSet)>,
+    ) -> Result<Result<Places, String>, LedgerError> {
+        let mut find = self
             .connection
             .prepare_cached(
                 "SELECT partition, place FROM blocks JOIN lanes ON lanes.id = blocks.lane
                  WHERE lanes.lane = ?1 AND number = ?2",
             )
-            .and_then(|mut statement| {
+            .map_err(self.wrong("look for blocks"))?;
+        let mut places = Places::new();
+        for (lane, numbers) in blocks {
+            for number in numbers.iter().flatten() {
                 let of_block = params![lane.to_string(), number.cast_signed()];
-                statement
-                    .query_row(of_block, |row| Ok((row.get(0)?, row.get(1)?)))
+                let place = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+                let found: Option<(String, i64)> = find
+                    .query_row(of_block, place)
                     .optional()
-            })
-            .map_err(self.wrong("look for a block"))?;
-        let Some((partition, place)) = place else {
-            return Ok(false);
-        };
-        let Ok(partition) = partition.parse() else {
-            return Ok(false);
-        };
-        let place = Place(place.cast_unsigned());
-        let entries = log.read(&partition, place, 1)?.into_entries();
-        let found = entries.iter().find_map(|entry| match entry {
-            Entry::Block { block, .. } => {
-                let id = block.id();
-                (id.lane == lane && id.number.0 == number).then_some(block)
+                    .map_err(self.wrong("look for a block"))?;
+                let found = found.and_then(|(partition, place)| {
+                    Some((partition.parse().ok()?, Place(place.cast_unsigned())))
+                });
+                let Some((partition, place)) = found else {
+                    return Ok(Err(gone(&lane, number)));
+                };
+                let of_partition: &mut BTreeMap<_, _> = places.entry(partition).or_default();
+                of_partition.insert(place, (lane, number));
             }
-            Entry::Damaged { .. } => None,
-        });
-        match found {
-            Some(block) => Ok(count(log, block, counts)?),
-            None => Ok(false),
+        }
+        Ok(Ok(places))
+    }
+}
+
+fn gone(lane: &EpochLane, number: u64) -> String {
+    format!("block {lane}/{number} is not in the log any more")
+}
+
+/// Counts the records of blocks of one partition, read in the order of their places; gives what is not there.
+fn count_blocks<L: BlockLog + ?Sized>(
+    log: &L,
+    partition: &Partition,
+    blocks: &BTreeMap<Place, (EpochLane, u64)>,
+    counts: &mut Counts,
+) -> Result<Option<String>, LogError> {
+    let mut next = Place::FIRST;
+    while let Some((&place, (lane, number))) = blocks.range(next..).next() {
+        let entries = log.read(partition, place, READ_BYTES)?.into_entries();
+        if entries.first().map(Entry::place) != Some(place) {
+            return Ok(Some(gone(lane, *number)));
+        }
+        for entry in entries {
+            next = entry.place().next();
+            let Some((lane, number)) = blocks.get(&entry.place()) else {
+                continue;
+            };
+            let is_counted = match &entry {
+                Entry::Block { block, .. } => {
+                    let id = block.id();
+                    (id.lane, id.number.0) == (*lane, *number) && count(log, block, counts)?
+                }
+                Entry::Damaged { .. } => false,
+            };
+            if !is_counted {
+                return Ok(Some(format!("block {lane}/{number} cannot be read")));
+            }
         }
     }
+    Ok(None)
 }

@@ -34,11 +34,14 @@ use crate::commit::substitute::{Reducer, Room};
 use crate::intake::{Batch, own_streams};
 use crate::meters::Meters;
 use crate::recent::Recent;
+use crate::restore;
 
 pub use epoch::begin_epoch;
 
 /// The value of each lane's publishers, kept in the same transaction as its data.
 pub const PUBLISHERS_STATE: &str = "publishers";
+/// Set with it: how far it goes in the lanes of single topics.
+pub const DIVERTED_STATE: &str = "diverted";
 
 #[derive(Debug)]
 pub enum Request {
@@ -68,6 +71,7 @@ pub struct CommitOptions {
     pub folder: PathBuf,
     pub compression: i32,
     pub policy: Policy,
+    pub reserve_bytes: u64,
     #[cfg(feature = "sabotage")]
     pub announce_early: bool,
 }
@@ -89,6 +93,9 @@ pub struct Committer {
     /// The next number of each lane, in this epoch.
     pub next: BTreeMap<Lane, BlockNumber>,
     pub epoch_declared: bool,
+    /// While the reserve is given up, bytes that have to leave for it and for what was committed since: so what others put
+    /// on the disk costs no more of the buffer than our own data need.
+    pub room_due: Option<u64>,
 }
 
 /// What became of something to be stored.
@@ -138,7 +145,9 @@ impl Committer {
                 true => MAINTAIN_EVERY.as_nanos() as i64,
                 false => RETAIN_EVERY_NS,
             };
-            if now.since(retained) >= every || now < retained {
+            self.note_reserve();
+            let is_tight = self.room_due.is_some() && maintained == now;
+            if now.since(retained) >= every || now < retained || is_tight {
                 retained = now;
                 self.retain(now, Room::Enough);
             }
@@ -148,6 +157,15 @@ impl Committer {
                 error = &error as &dyn std::error::Error,
                 "Closing the buffer failed"
             );
+        }
+    }
+
+    /// The reserve is given up within a commit.
+    fn note_reserve(&mut self) {
+        if self.store.has_reserve() {
+            self.room_due = None;
+        } else {
+            self.room_due.get_or_insert(self.options.reserve_bytes);
         }
     }
 
@@ -194,54 +212,69 @@ impl Committer {
         Ok(())
     }
 
-    /// A block for each shard, one transaction. `false`: not stored, and we are to stop.
+    /// A block for each shard, one transaction; before it one for each topic that has a lane of its own. `false`: not stored, and we are to stop.
     fn commit_lane(
         &mut self,
         kind: LaneKind,
         builders: &mut BTreeMap<u16, BlockBuilder>,
         states: &BTreeMap<String, Vec<u8>>,
     ) -> bool {
-        let fresh: Vec<Fresh> = builders
-            .values()
-            .flat_map(BlockBuilder::sections)
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        for (&shard, builder) in builders {
+            let lane = Lane { kind, shard };
+            match lane.is_diverted() {
+                true => alone.push((lane, builder)),
+                false => together.push((lane, builder)),
+            }
+        }
+        // First: a snapshot goes as far as all of them.
+        for of_topic in alone {
+            let name = lane_name_of(of_topic.0);
+            if !self.commit_to(&name, kind, vec![of_topic], &[]) {
+                return false;
+            }
+        }
+        let heads = match states.contains_key(PUBLISHERS_STATE) {
+            true => restore::diverted_heads(&self.store.reader(), kind),
+            false => None,
+        };
+        let values: Vec<(&str, &[u8])> = states
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_slice()))
+            .chain(heads.as_deref().map(|heads| (DIVERTED_STATE, heads)))
+            .collect();
+        self.commit_to(&lane_name(kind), kind, together, &values)
+    }
+
+    fn commit_to(
+        &mut self,
+        name: &LaneName,
+        kind: LaneKind,
+        builders: Vec<(Lane, &mut BlockBuilder)>,
+        values: &[(&str, &[u8])],
+    ) -> bool {
+        let sections = builders.iter().flat_map(|(_, builder)| builder.sections());
+        let fresh: Vec<Fresh> = sections
             .filter_map(|(stream, stamps)| Fresh::of(stream, stamps))
             .collect();
         let mut blocks = Vec::new();
-        for (&shard, builder) in builders {
-            blocks.extend(self.seal(Lane { kind, shard }, builder));
+        for (lane, builder) in builders {
+            blocks.extend(self.seal(lane, builder));
         }
-        if blocks.is_empty() && states.is_empty() {
+        if blocks.is_empty() && values.is_empty() {
             return true;
         }
-        // A transaction takes one value. A snapshot may stand in one of its own: it says how far it goes.
-        let (snapshot, with_data): (Vec<_>, Vec<_>) = states
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_slice()))
-            .partition(|(key, _)| *key == PUBLISHERS_STATE);
-        debug_assert!(with_data.len() <= 1);
         #[cfg(feature = "sabotage")]
         if self.options.announce_early {
             self.announce(&blocks, utc_now());
         }
-        let name = lane_name(kind);
         let committed = utc_now();
-        let mut values = with_data
-            .into_iter()
-            .chain(snapshot)
-            .map(Some)
-            .collect::<Vec<_>>();
-        if values.is_empty() {
-            values.push(None);
+        let Some(blocks) = self.append(name, blocks, values, committed) else {
+            return false;
+        };
+        if let Some(due) = &mut self.room_due {
+            *due += blocks.iter().map(|it| it.bytes().len() as u64).sum::<u64>();
         }
-        let (mut adding, mut stored) = (blocks, Vec::new());
-        for value in values {
-            let Some(of_value) = self.append(&name, std::mem::take(&mut adding), value, committed)
-            else {
-                return false;
-            };
-            stored.extend(of_value);
-        }
-        let blocks = stored;
         self.meters.committed(&blocks, committed, utc_now());
         self.activity.committed(&fresh, committed);
         for block in &blocks {
@@ -260,10 +293,13 @@ impl Committer {
         &mut self,
         name: &LaneName,
         blocks: Vec<SealedBlock>,
-        value: Option<(&str, &[u8])>,
+        values: &[(&str, &[u8])],
         committed: UtcNanos,
     ) -> Option<Vec<SealedBlock>> {
-        let append = |this: &mut Self| this.store.append(name, &blocks, value, committed).map(drop);
+        let append = |this: &mut Self| {
+            let appended = this.store.append_with(name, &blocks, values, committed);
+            appended.map(drop)
+        };
         match self.until_stored("append", append) {
             Stored::Yes => Some(blocks),
             Stored::No => None,
@@ -274,9 +310,10 @@ impl Committer {
             // One of them is to blame.
             Stored::Refused(_) => {
                 let mut stored = Vec::new();
-                let mut value = value;
+                let mut values = values;
                 for block in blocks {
-                    stored.extend(self.append(name, vec![block], value.take(), committed)?);
+                    let of_block = std::mem::take(&mut values);
+                    stored.extend(self.append(name, vec![block], of_block, committed)?);
                 }
                 Some(stored)
             }
@@ -356,6 +393,16 @@ impl Committer {
         }
         Stored::Yes
     }
+}
+
+/// Of the folder with the lane's segments: shards of a kind share them, but for lanes of single topics, which are to leave
+/// without the others.
+pub fn lane_name_of(lane: Lane) -> LaneName {
+    let name = match lane.is_diverted() {
+        true => lane.to_string().parse().ok(),
+        false => None,
+    };
+    name.unwrap_or_else(|| lane_name(lane.kind))
 }
 
 pub fn lane_name(kind: LaneKind) -> LaneName {

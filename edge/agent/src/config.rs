@@ -1,5 +1,6 @@
 //! The configuration of an edge. Four lines suffice; every default is stated in `edge/agent/edge.toml`, which a test reads.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::units::{ByteRate, ByteSize, Span};
 use efd_shared_model::{Shard, Site};
 use efd_shared_stats::{Resolution, ResolutionError};
+use efd_shared_store::retention::Quotas;
 use serde::Deserialize;
+
+use crate::budget::BudgetSettings;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +34,8 @@ pub struct Config {
     pub dds: Dds,
     #[serde(default)]
     pub buffer: Buffer,
+    #[serde(default)]
+    pub flood: Flood,
     #[serde(default)]
     pub commit: Commit,
     #[serde(default)]
@@ -148,10 +154,98 @@ pub struct Buffer {
     pub retain_events: Span,
     /// All of the buffer; absent means 80 % of its disk.
     pub bytes_max: Option<ByteSize>,
+    /// Kept free of other files, and given up when the disk is full, so that what is most urgent still fits.
+    pub reserve: ByteSize,
     /// Samples whose type is not known yet.
     pub untyped_bytes_max: ByteSize,
     pub segment_bytes_max: ByteSize,
     pub segment_age_max: Span,
+    pub quotas: BufferQuotas,
+}
+
+/// Of what is in the buffer, some may have no more than this. Absent means no limit but the buffer's.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BufferQuotas {
+    pub events: Option<ByteSize>,
+    pub telemetry: Option<ByteSize>,
+    /// Statistics in the place of what was evicted.
+    pub reduced: Option<ByteSize>,
+    /// Each topic that is over its budget; absent means a quarter of the buffer.
+    pub flood: Option<ByteSize>,
+}
+
+impl BufferQuotas {
+    pub fn of(&self, bytes_max: u64) -> Quotas {
+        let bytes = |size: Option<ByteSize>| size.map_or(u64::MAX, ByteSize::bytes);
+        Quotas {
+            events: bytes(self.events),
+            telemetry: bytes(self.telemetry),
+            reduced: bytes(self.reduced),
+            flood: self.flood.map_or_else(
+                || Quotas::of_buffer(bytes_max).flood,
+                ByteSize::bytes,
+            ),
+        }
+    }
+}
+
+/// Budgets of topics. One that is over its budget gets a lane of its own, which is shipped last and evicted first.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Flood {
+    /// A topic may be ahead of its budget by what it has in this time.
+    pub window: Span,
+    /// Percent of all bytes of events, or of telemetry, that one topic may make.
+    pub share: u8,
+    /// A topic may make so many times what it made in the last hours.
+    pub times: u16,
+    /// An event topic may always make this.
+    pub events_rate: ByteRate,
+    pub telemetry_rate: ByteRate,
+    /// Topics in lanes of their own at one time; 0: none ever.
+    pub lanes_max: u16,
+    /// Budgets by name, with wildcards, in the place of all the above.
+    pub topics: BTreeMap<String, ByteRate>,
+}
+
+/// Each has a segment file and an fsync of its own.
+const FLOOD_LANES_MAX: u16 = 64;
+
+impl Default for Flood {
+    fn default() -> Self {
+        Self {
+            window: Span::from_secs(60),
+            share: 50,
+            times: 8,
+            events_rate: ByteRate::from_bits_per_second(512_000),
+            telemetry_rate: ByteRate::from_bits_per_second(32_000_000),
+            lanes_max: 8,
+            topics: BTreeMap::new(),
+        }
+    }
+}
+
+impl Flood {
+    pub fn settings(&self) -> BudgetSettings {
+        let topics = self.topics.iter();
+        BudgetSettings {
+            window: self.window.duration(),
+            share_percent: self.share,
+            times: self.times,
+            events_rate: self.events_rate.bytes_per_second(),
+            telemetry_rate: self.telemetry_rate.bytes_per_second(),
+            of_topics: topics
+                .map(|(name, rate)| {
+                    (
+                        Topics::of(std::slice::from_ref(name)),
+                        rate.bytes_per_second(),
+                    )
+                })
+                .collect(),
+            lanes_max: self.lanes_max,
+        }
+    }
 }
 
 impl Default for Buffer {
@@ -161,9 +255,11 @@ impl Default for Buffer {
             retain: Span::from_secs(7 * 86_400),
             retain_events: Span::from_secs(31 * 86_400),
             bytes_max: None,
+            reserve: ByteSize::from_mib(16),
             untyped_bytes_max: ByteSize::from_mib(256),
             segment_bytes_max: ByteSize::from_mib(128),
             segment_age_max: Span::from_secs(3600),
+            quotas: BufferQuotas::default(),
         }
     }
 }
@@ -326,6 +422,22 @@ impl Config {
             format!(
                 "dds.lease = {lease:?}: {LEASE_MIN:?} to {LEASE_MAX:?}; reliable writers wait so long for an edge that has died, and hold up all other readers"
             ),
+        );
+        refuse(
+            !(1..=100).contains(&self.flood.share),
+            format!("flood.share = {}: 1 to 100 percent", self.flood.share),
+        );
+        refuse(
+            self.flood.lanes_max > FLOOD_LANES_MAX,
+            format!(
+                "flood.lanes_max = {}: at most {FLOOD_LANES_MAX}, each has files of its own",
+                self.flood.lanes_max
+            ),
+        );
+        let window = self.flood.window.duration();
+        refuse(
+            window < Duration::from_secs(1),
+            format!("flood.window = {window:?}: at least 1 s"),
         );
         if let Some(error) = Shard::all(self.commit.shards).err() {
             refuse(true, format!("commit.shards = {error}"));

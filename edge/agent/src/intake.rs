@@ -22,6 +22,7 @@ use efd_shared_model::{
 };
 
 use crate::binding::{Binding, PLANS_MAX, Reading, TopicPlan};
+use crate::budget::{BudgetIndex, BudgetSettings, Budgets, Switch};
 use crate::lint::{self, Lint, TopicNumber};
 use crate::parked::{PARKED_SCHEMA, PARKED_TOPIC, Parked, ParkedReason};
 use crate::publishers::{Gap, Observed, Publishers, TopicIndex, Verdict};
@@ -133,6 +134,9 @@ pub struct Intake {
     publishers: BTreeMap<LaneKind, Publishers>,
     /// Into how many events and telemetry are split.
     shards: u16,
+    budgets: Budgets,
+    /// No lane of single topics is used: records must stand in the transaction that says where they were taken from.
+    is_at_home: bool,
     batch: Batch,
     counters: IntakeCounters,
     pub(crate) lint: Lint,
@@ -158,10 +162,17 @@ const SABOTAGE_AFTER: u64 = 200;
 #[derive(Debug)]
 struct Bound {
     _alive: Arc<TopicPlan>,
+    place: Target,
+}
+
+/// Where the records of a plan go.
+#[derive(Clone, Copy, Debug)]
+struct Target {
     stream: StreamNumber,
     lane: Lane,
     topic: TopicIndex,
     linted: Option<TopicNumber>,
+    budget: Option<BudgetIndex>,
 }
 
 impl Intake {
@@ -182,6 +193,8 @@ impl Intake {
             bound: HashMap::new(),
             publishers,
             shards: 1,
+            budgets: Budgets::new(BudgetSettings::none()),
+            is_at_home: false,
             batch: Batch::default(),
             counters: IntakeCounters::default(),
             lint: Lint::new(lint::Limits::default()),
@@ -195,6 +208,30 @@ impl Intake {
     pub fn with_shards(mut self, shards: u16) -> Self {
         self.shards = shards;
         self
+    }
+
+    #[must_use]
+    pub fn with_budgets(mut self, settings: BudgetSettings) -> Self {
+        self.budgets = Budgets::new(settings);
+        self
+    }
+
+    /// Whether records go to the lanes of their kinds whatever the budgets say.
+    pub fn stay_at_home(&mut self, is_at_home: bool) {
+        self.is_at_home = is_at_home;
+    }
+
+    /// Which topics change their lane between the batch as it is and the next one. A snapshot has to go with the batch: so a
+    /// topic's records after the newest snapshot are in one lane. `now`: monotonic, ns.
+    pub fn judge_budgets(&mut self, now: i64) -> Vec<Switch> {
+        if self.is_at_home {
+            return Vec::new();
+        }
+        self.budgets.judge(now)
+    }
+
+    pub fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     pub fn counters(&self) -> IntakeCounters {
@@ -257,7 +294,13 @@ impl Intake {
         sample: Received<'_>,
         encoded: UtcNanos,
     ) {
-        let (stream, lane, topic, linted) = self.bound(plan);
+        let Target {
+            stream,
+            lane,
+            topic,
+            budget,
+            linted,
+        } = self.bound(plan);
         let stamps = Stamps {
             received_tai: self.leaps.to_tai(sample.received).as_seconds(),
             encoded_tai: self.leaps.to_tai(encoded).as_seconds(),
@@ -330,6 +373,7 @@ impl Intake {
         }
         let stamps = self.record_stamps(&outcome, sample);
         self.record(lane, stream, stamps, bytes, outcome.latin1_texts);
+        self.charge(budget, bytes);
         if let Verdict::AfterGap(gap) = verdict {
             self.gap(plan, &outcome, identity, gap, sample.received);
         }
@@ -383,38 +427,58 @@ impl Intake {
         }
     }
 
-    /// The stream of a plan in this epoch; declared with the batch that first uses it.
-    fn bound(
-        &mut self,
-        plan: &Arc<TopicPlan>,
-    ) -> (StreamNumber, Lane, TopicIndex, Option<TopicNumber>) {
-        let address = Arc::as_ptr(plan).addr();
-        if let Some(bound) = self.bound.get(&address) {
-            return (bound.stream, bound.lane, bound.topic, bound.linted);
+    /// Of a record.
+    fn charge(&mut self, budget: Option<BudgetIndex>, bytes: usize) {
+        if let Some(budget) = budget {
+            self.budgets.take(budget, bytes);
         }
+    }
+
+    /// The stream of a plan in this epoch, declared with the batch that first uses it, and the lane that its topic has now.
+    fn bound(&mut self, plan: &Arc<TopicPlan>) -> Target {
+        let address = Arc::as_ptr(plan).addr();
+        let place = match self.bound.get(&address) {
+            Some(bound) => bound.place,
+            None => self.bind(plan, address),
+        };
+        let diverted = place
+            .budget
+            .filter(|_| !self.is_at_home)
+            .and_then(|budget| self.budgets.diverted(budget));
+        match diverted {
+            None => place,
+            Some(shard) => Target {
+                lane: Lane {
+                    shard: shard.number(),
+                    ..place.lane
+                },
+                ..place
+            },
+        }
+    }
+
+    fn bind(&mut self, plan: &Arc<TopicPlan>, address: usize) -> Target {
+        let kind = plan.lane();
         let lane = Lane {
-            kind: plan.lane(),
+            kind,
             shard: Shard::of(component_of(&plan.topic), self.shards).number(),
         };
         let stream = self.streams.number(plan, &mut self.batch);
-        let publishers = self.publishers.entry(lane.kind).or_default();
-        let topic = publishers.topic(&plan.topic);
-        let linted = self.lint.topic(&plan.topic, plan.kind);
+        let publishers = self.publishers.entry(kind).or_default();
+        let place = Target {
+            stream,
+            lane,
+            topic: publishers.topic(&plan.topic),
+            budget: self.budgets.topic(&plan.topic, kind),
+            linted: self.lint.topic(&plan.topic, plan.kind),
+        };
         if self.bound.len() >= PLANS_MAX {
             let is_used = |bound: &Bound| Arc::strong_count(&bound._alive) > 1;
             self.bound.retain(|_, bound| is_used(bound));
         }
-        self.bound.insert(
-            address,
-            Bound {
-                _alive: Arc::clone(plan),
-                stream,
-                lane,
-                topic,
-                linted,
-            },
-        );
-        (stream, lane, topic, linted)
+        let _alive = Arc::clone(plan);
+        self.bound.insert(address, Bound { _alive, place });
+        place
     }
 
     /// Puts a loss into the next commit.

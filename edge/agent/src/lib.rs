@@ -11,6 +11,7 @@
 //! nothing behind the ring can hold up the bus.
 
 pub mod binding;
+pub mod budget;
 pub mod bus;
 pub mod commit;
 pub mod config;

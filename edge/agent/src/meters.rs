@@ -1,5 +1,6 @@
 //! What the daemon counts: one set of numbers for `/metrics`, `/status` and the log.
 
+mod floods;
 mod link;
 mod publishers;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
 
+pub use self::floods::FloodMeters;
 use self::link::LinkMeters;
 pub use self::publishers::PublisherMeters;
 pub use self::tiers::TierMeters;
@@ -99,6 +101,7 @@ pub struct Meters {
     pub queues: OnceLock<Queues>,
     pub fills: Fills,
     watch: WatchMeters,
+    pub floods: FloodMeters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -292,6 +295,7 @@ impl Meters {
                 .inc_by(0);
         }
         self.link.register(registry);
+        self.floods.register(registry);
         self.tiers.register(registry);
         self.publishers.register(registry);
         self.watch.register(registry);
@@ -419,8 +423,12 @@ impl Meters {
     /// Without a link, at the rate of the last ten minutes.
     fn hours_left(&self, spans: &Spans) -> Option<f64> {
         let left = spans.bytes_max.saturating_sub(self.backlog_bytes());
-        let rate = spans.commits.per_second().filter(|rate| *rate > 0.0);
-        rate.map(|rate| left as f64 / rate / 3600.0)
+        Self::rate(spans).map(|rate| left as f64 / rate / 3600.0)
+    }
+
+    /// Bytes a second of the last ten minutes.
+    fn rate(spans: &Spans) -> Option<f64> {
+        spans.commits.per_second().filter(|rate| *rate > 0.0)
     }
 
     fn spans(&self) -> std::sync::MutexGuard<'_, Spans> {
@@ -483,10 +491,13 @@ impl Meters {
                 "blocks_unreadable": self.blocks_unreadable.get(),
                 "commit_seconds": self.commit_seconds.get(), "bytes_max": spans.bytes_max,
                 "hours_left": hours_left,
+                // At the rate of the last ten minutes, of all that is kept.
+                "days_that_fit": Self::rate(&spans).map(|rate| spans.bytes_max as f64 / rate / 86_400.0),
             },
             "tiers": tiers, "tier_work": tier_work,
             "publishers": self.publishers.status(),
             "queues": self.queues.get().map(Queues::status),
+            "floods": self.floods.status(),
             "losses_of_last_day": losses,
             "reduced": { "windows": self.reduced_windows.get(), "records": self.reduced_records.get() },
             "clock": {

@@ -11,12 +11,13 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
 use efd_edge_dds::{Consumer, Dropped, ReaderId, Sample};
-use efd_shared_daemon::clock::utc_now;
+use efd_shared_daemon::clock::{monotonic_now, utc_now};
 use efd_shared_daemon::shutdown::Stop;
-use efd_shared_model::{LaneKind, Loss, LossReason, UtcNanos};
+use efd_shared_model::{Lane, LaneKind, Loss, LossReason, UtcNanos};
 use efd_shared_store::Reader;
 
 use crate::binding::{Binding, Reading};
+use crate::budget::Switch;
 use crate::bus::BusNotice;
 use crate::commit::{PUBLISHERS_STATE, Request};
 use crate::intake::{Batch, Intake, Received};
@@ -327,6 +328,11 @@ impl Pipeline {
 
     /// Hands over the batch; waits for a spare one where the store is behind.
     fn commit(&mut self, state: &mut State) {
+        let switches = self.intake.judge_budgets(monotonic_now());
+        if !switches.is_empty() {
+            state.snapshots.at = None;
+        }
+        switches.iter().for_each(tell);
         self.add_snapshots(state);
         let spare = match state.spares.pop() {
             Some(spare) => spare,
@@ -400,6 +406,7 @@ impl Pipeline {
         fills.orphans.store(orphans, Ordering::Relaxed);
         self.meters
             .observe_intake(self.consumer.counters(), self.intake.counters(), in_batch);
+        self.meters.floods.observe(self.intake.budgets());
     }
 
     /// The last commit, with a snapshot, so that the next start has nothing to read again.
@@ -411,5 +418,34 @@ impl Pipeline {
         if self.requests.send(Request::Finish).is_err() {
             tracing::error!("The store's thread has ended");
         }
+    }
+}
+
+fn tell(switch: &Switch) {
+    let Switch {
+        topic,
+        kind,
+        diverted,
+        rate,
+        budget,
+    } = switch;
+    match diverted {
+        Some(shard) => {
+            let lane = Lane {
+                kind: *kind,
+                shard: shard.number(),
+            };
+            tracing::error!(
+                topic, %lane, bytes_per_second = rate, budget,
+                "A topic is over its budget: it gets a lane of its own, which is shipped last and evicted first"
+            );
+        }
+        None => tracing::warn!(
+            topic,
+            lane = kind.as_str(),
+            bytes_per_second = rate,
+            budget,
+            "A topic is within its budget again, and back in its lane"
+        ),
     }
 }

@@ -8,7 +8,7 @@ use efd_shared_store::{Item, LaneName, Position, Reader, StoreError};
 use efd_shared_types::general::{RECEIVED_TIME, SOURCE_TIME};
 use serde_json::Value as Json;
 
-use crate::commit::{PUBLISHERS_STATE, lane_name};
+use crate::commit::{DIVERTED_STATE, PUBLISHERS_STATE, lane_name};
 use crate::publishers::{Observed, Publishers};
 
 const READ_BYTES: usize = 8 << 20;
@@ -34,13 +34,56 @@ fn restore_lane(reader: &mut Reader, kind: LaneKind) -> Publishers {
             }
         },
     };
+    let heads = reader.state(&lane, DIVERTED_STATE);
+    let heads = heads.map_or_else(BTreeMap::new, |(_, heads)| read_heads(&heads));
+    let mut lanes = vec![(lane.clone(), through)];
+    // After the snapshot a topic's records are in one lane: the order of lanes does not matter.
+    lanes.extend(diverted(reader, kind).into_iter().map(|lane| {
+        let through = heads.get(lane.as_str()).copied();
+        (lane, through.unwrap_or(Position::NONE))
+    }));
     let mut records = 0;
-    if let Err(error) = observe_from(reader, &lane, through.next(), &mut publishers, &mut records) {
-        tracing::error!(error = &error as &dyn std::error::Error, %lane, "Publishers restored in part");
+    for (lane, through) in lanes {
+        let next = through.next();
+        if let Err(error) = observe_from(reader, &lane, next, &mut publishers, &mut records) {
+            tracing::error!(error = &error as &dyn std::error::Error, %lane, "Publishers restored in part");
+        }
     }
     publishers.mark_restored();
     tracing::info!(%lane, publishers = publishers.len(), records_read = records, "Publishers restored");
     publishers
+}
+
+/// The kind's lanes of single topics.
+fn diverted(reader: &Reader, kind: LaneKind) -> Vec<LaneName> {
+    let (lanes, home) = (reader.lanes().into_iter(), lane_name(kind));
+    lanes
+        .filter(|lane| lane.is_of(kind) && *lane != home)
+        .collect()
+}
+
+/// Where the kind's lanes of single topics end, as a value; `None` where there are none.
+pub fn diverted_heads(reader: &Reader, kind: LaneKind) -> Option<Vec<u8>> {
+    let lanes = diverted(reader, kind);
+    if lanes.is_empty() {
+        return None;
+    }
+    let heads = lanes
+        .iter()
+        .map(|lane| (lane.to_string(), Json::from(reader.head(lane).0)))
+        .collect();
+    Some(Json::Object(heads).to_string().into_bytes())
+}
+
+/// What cannot be read costs what a missing snapshot does.
+fn read_heads(value: &[u8]) -> BTreeMap<String, Position> {
+    let heads: Result<BTreeMap<String, u64>, _> = serde_json::from_slice(value);
+    let heads = heads.unwrap_or_else(|error| {
+        tracing::error!(%error, "Heads of lanes unreadable");
+        BTreeMap::new()
+    });
+    let heads = heads.into_iter();
+    heads.map(|(lane, head)| (lane, Position(head))).collect()
 }
 
 fn observe_from(

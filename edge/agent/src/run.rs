@@ -82,6 +82,8 @@ pub fn policy(config: &Config) -> Result<Policy> {
         age_max: config.buffer.retain.duration(),
         events_age_max: config.buffer.retain_events.duration(),
         bytes_max,
+        quotas: config.buffer.quotas.of(bytes_max),
+        make_room: 0,
         unshipped_bytes_max: config.buffer.untyped_bytes_max.bytes(),
     })
 }
@@ -156,6 +158,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     let mut options = Options {
         segment_bytes_max: config.buffer.segment_bytes_max.bytes(),
         segment_age_max: config.buffer.segment_age_max.duration(),
+        reserve_bytes: config.buffer.reserve.bytes(),
         ..Options::default()
     };
     #[cfg(feature = "sabotage")]
@@ -210,6 +213,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
             folder: config.buffer.path.clone(),
             compression: config.commit.compression,
             policy: policy(config)?,
+            reserve_bytes: config.buffer.reserve.bytes(),
             #[cfg(feature = "sabotage")]
             announce_early: sabotage.announce_early,
         },
@@ -224,6 +228,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         stop: stop.clone(),
         next: BTreeMap::new(),
         epoch_declared: false,
+        room_due: None,
     };
     let shipper = Shipper {
         endpoint: Endpoint::new(identity.tls()?, &config.link())?,
@@ -241,7 +246,9 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         not(feature = "sabotage"),
         expect(unused_mut, reason = "tests alter it")
     )]
-    let mut intake = Intake::new(leaps, publishers).with_shards(config.commit.shards);
+    let mut intake = Intake::new(leaps, publishers)
+        .with_shards(config.commit.shards)
+        .with_budgets(config.flood.settings());
     #[cfg(feature = "sabotage")]
     {
         intake.sabotage = sabotage.intake;

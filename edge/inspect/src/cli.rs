@@ -11,6 +11,7 @@ use efd_shared_daemon::when::Named;
 #[cfg(feature = "rescue")]
 use efd_shared_model::EdgeId;
 use efd_shared_model::UtcNanos;
+use efd_shared_store::retention::Quotas;
 
 /// What is in an edge's buffer: live, copied, on a disk pulled from a rack, or one segment file of it.
 ///
@@ -128,8 +129,8 @@ blocks that were removed or damaged leave such gaps, and are listed below the ta
     },
     /// What the edge would remove now, and why. Nothing is removed.
     #[command(after_help = "\
-Age removes closed segments that are acknowledged; bytes remove the rest: what the centre has, then the oldest
-telemetry, then events. LOST RECORDS are those that only this buffer has: the edge names them before it removes them.")]
+Age removes closed segments that are acknowledged; bytes remove the rest: what the centre has, then topics that are over
+their budget, each in a lane of its own, then the oldest telemetry, then statistics, then events. LOST RECORDS are those that only this buffer has: the edge names them before it removes them.")]
     Retention {
         /// The buffer's folder.
         path: PathBuf,
@@ -142,6 +143,11 @@ telemetry, then events. LOST RECORDS are those that only this buffer has: the ed
         /// `buffer.bytes_max` of the edge; without it bytes remove nothing.
         #[arg(long, value_name = "SIZE")]
         bytes_max: Option<ByteSize>,
+        #[command(flatten)]
+        quotas: QuotaArguments,
+        /// What the edge would remove on a disk without space, to free so much.
+        #[arg(long, value_name = "SIZE")]
+        make_room: Option<ByteSize>,
         /// `buffer.untyped_bytes_max` of the edge.
         #[arg(long, value_name = "SIZE", default_value = "256MiB")]
         untyped_bytes_max: ByteSize,
@@ -458,4 +464,34 @@ pub(crate) struct PlayArgs {
     /// One JSON object with what was published.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `buffer.quotas` of the edge.
+#[derive(Debug, Args)]
+pub(crate) struct QuotaArguments {
+    /// `buffer.quotas.events` of the edge.
+    #[arg(long, value_name = "SIZE")]
+    pub events_max: Option<ByteSize>,
+    /// `buffer.quotas.telemetry` of the edge.
+    #[arg(long, value_name = "SIZE")]
+    pub telemetry_max: Option<ByteSize>,
+    /// `buffer.quotas.reduced` of the edge.
+    #[arg(long, value_name = "SIZE")]
+    pub reduced_max: Option<ByteSize>,
+    /// `buffer.quotas.flood` of the edge; by default a quarter of `--bytes-max`.
+    #[arg(long, value_name = "SIZE")]
+    pub flood_max: Option<ByteSize>,
+}
+
+impl QuotaArguments {
+    pub(crate) fn of(&self, bytes_max: Option<ByteSize>) -> Quotas {
+        let bytes = |size: Option<ByteSize>| size.map_or(u64::MAX, |size| size.bytes());
+        let defaults = Quotas::of_buffer(bytes(bytes_max));
+        Quotas {
+            events: bytes(self.events_max),
+            telemetry: bytes(self.telemetry_max),
+            reduced: bytes(self.reduced_max),
+            flood: self.flood_max.map_or(defaults.flood, |size| size.bytes()),
+        }
+    }
 }

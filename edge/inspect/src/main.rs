@@ -104,6 +104,8 @@ fn run(command: Command) -> Result<Exit, InspectError> {
             retain,
             retain_events,
             bytes_max,
+            quotas,
+            make_room,
             untyped_bytes_max,
             destination,
             json,
@@ -112,6 +114,8 @@ fn run(command: Command) -> Result<Exit, InspectError> {
                 age_max: retain.duration(),
                 events_age_max: retain_events.duration(),
                 bytes_max: bytes_max.map(|size| size.bytes()),
+                quotas: quotas.of(bytes_max),
+                make_room: make_room.map_or(0, |size| size.bytes()),
                 unshipped_bytes_max: untyped_bytes_max.bytes(),
                 destination,
             };

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use efd_shared_model::UtcNanos;
-use efd_shared_store::retention::{Lost, Policy, Step, Why, plan};
+use efd_shared_store::retention::{Lost, Policy, Quotas, Step, Why, plan};
 use serde_json::{Value, json};
 
 use crate::open::open;
@@ -22,6 +22,8 @@ pub struct Limits {
     pub events_age_max: Duration,
     /// `None`: no limit.
     pub bytes_max: Option<u64>,
+    pub quotas: Quotas,
+    pub make_room: u64,
     pub unshipped_bytes_max: u64,
     /// Who must have a block before age removes it; `None`: all of whom acknowledgements are known.
     pub destination: Option<String>,
@@ -50,6 +52,8 @@ pub fn retention(
         age_max: limits.age_max,
         events_age_max: limits.events_age_max,
         bytes_max: limits.bytes_max.unwrap_or(u64::MAX),
+        quotas: limits.quotas,
+        make_room: limits.make_room,
         unshipped_bytes_max: limits.unshipped_bytes_max,
     };
     let segments = store.segments();
@@ -97,6 +101,7 @@ pub fn retention(
 fn why(why: Why) -> &'static str {
     match why {
         Why::Age => "acknowledged, and older than kept",
+        Why::Quota => "over the quota of its lane",
         Why::Bytes => "over the limit of bytes",
         Why::UnshippedBytes => "over the limit of bytes that are never shipped",
     }
@@ -111,6 +116,7 @@ fn step_json(step: &Step) -> Value {
     } = step;
     let why = match why {
         Why::Age => "age",
+        Why::Quota => "quota",
         Why::Bytes => "bytes",
         Why::UnshippedBytes => "unshipped_bytes",
     };

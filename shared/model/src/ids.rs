@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use crate::shard::Shard;
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -133,6 +135,11 @@ pub struct Lane {
 impl Lane {
     pub const fn new(kind: LaneKind) -> Self {
         Self { kind, shard: 0 }
+    }
+
+    /// Whether it holds one topic that is over its budget, apart from all others.
+    pub fn is_diverted(self) -> bool {
+        Shard::from_number(self.shard).is_diverted()
     }
 }
 

@@ -36,5 +36,5 @@ pub use ranges::RangeSet;
 pub use record::{EventTimeOrigin, RecordRef, RecordStamps};
 pub use reduced::Reduced;
 pub use schema::{Fingerprint, Schema, StreamDeclaration, TopicKind};
-pub use shard::{Shard, component_of};
+pub use shard::{DIVERTED_SLOTS, Shard, component_of};
 pub use time::{TaiNanos, UtcNanos};

@@ -16,6 +16,13 @@ pub struct Shard {
 
 pub const SHARDS_MAX: u16 = 64;
 
+/// A lane of one topic alone is a shard of so many, which nobody splits a kind into. Its index is that of the topic's
+/// component among [`SHARDS_MAX`], plus [`SHARDS_MAX`] times its slot: so it meets just the shards that the component is in,
+/// for programs too that know nothing of diversion.
+const DIVERTED_COUNT: u16 = 1 << 15;
+/// Topics whose components share an index can be diverted at one time.
+pub const DIVERTED_SLOTS: u16 = DIVERTED_COUNT / SHARDS_MAX;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0} shards: 1, 2, 4, 8, 16, 32 or {SHARDS_MAX} can be had")]
 pub struct ShardCountError(pub u16);
@@ -36,6 +43,20 @@ impl Shard {
         let count = count.max(1);
         let index = (xxh3_64(component.as_bytes()) % u64::from(count)) as u16;
         Self { index, count }
+    }
+
+    /// The lane of a topic of that component which is over its budget; `slot` tells it from others.
+    pub fn diverted(component: &str, slot: u16) -> Self {
+        let home = Self::of(component, SHARDS_MAX).index;
+        Self {
+            index: home + SHARDS_MAX * (slot % DIVERTED_SLOTS),
+            count: DIVERTED_COUNT,
+        }
+    }
+
+    /// Whether it is the lane of one topic that is over its budget.
+    pub fn is_diverted(self) -> bool {
+        self.count == DIVERTED_COUNT
     }
 
     /// Counted from 0.
@@ -154,6 +175,26 @@ mod tests {
                     prop_assert!(a.meets(*b));
                 }
             }
+        }
+
+        /// Whoever takes a part of the components finds those that are diverted, and reads no other's.
+        #[test]
+        fn a_diverted_lane_meets_the_shards_of_its_component(name in ".{0,12}", slot in 0..DIVERTED_SLOTS) {
+            let diverted = Shard::diverted(&name, slot);
+            prop_assert!(diverted.is_diverted());
+            prop_assert_eq!(Shard::from_number(diverted.number()), diverted);
+            for count in COUNTS {
+                for shard in Shard::all(count).unwrap() {
+                    prop_assert!(!shard.is_diverted());
+                    prop_assert_eq!(diverted.meets(shard), shard.has(&name));
+                }
+            }
+        }
+
+        #[test]
+        fn slots_are_lanes_of_their_own(name in ".{0,12}", a in 0..DIVERTED_SLOTS, b in 0..DIVERTED_SLOTS) {
+            let number = |slot| Shard::diverted(&name, slot).number();
+            prop_assert_eq!(number(a) == number(b), a == b);
         }
 
         /// Two that do not meet have no component in common: of many names none is in both.

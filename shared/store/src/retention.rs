@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use efd_shared_model::{EpochLane, LaneKind, RangeSet, UtcNanos};
+use efd_shared_model::{EpochLane, Lane, LaneKind, RangeSet, UtcNanos};
 
 use crate::lane::SegmentKey;
 use crate::meta::Acked;
@@ -19,6 +19,9 @@ pub struct Policy {
     /// All segments that are shipped, open ones included. Above it closed segments are removed: acknowledged ones
     /// first, then the oldest that are not, of both telemetry before events. Losses that nobody has are never removed.
     pub bytes_max: u64,
+    pub quotas: Quotas,
+    /// Bytes to be freed whatever the limits say, in the same order: the disk has no space. It is asked for anew each time.
+    pub make_room: u64,
     /// All segments that are never shipped; the oldest go first. They do not count towards `bytes_max`.
     pub unshipped_bytes_max: u64,
 }
@@ -29,7 +32,79 @@ impl Default for Policy {
             age_max: Duration::from_secs(7 * 86_400),
             events_age_max: Duration::from_secs(31 * 86_400),
             bytes_max: u64::MAX,
+            quotas: Quotas::default(),
+            make_room: 0,
             unshipped_bytes_max: 256 << 20,
+        }
+    }
+}
+
+/// Bytes that some of the shipped segments may have, open ones included, however much room there is. Above it closed ones
+/// leave in the order that `bytes_max` has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    pub events: u64,
+    pub telemetry: u64,
+    pub reduced: u64,
+    /// Of each lane of a topic that is over its budget.
+    pub flood: u64,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            events: u64::MAX,
+            telemetry: u64::MAX,
+            reduced: u64::MAX,
+            flood: u64::MAX,
+        }
+    }
+}
+
+impl Quotas {
+    /// As they are where nothing else is said: a flood gets a quarter of the buffer, so that it cannot push out what others
+    /// keep there.
+    pub fn of_buffer(bytes_max: u64) -> Self {
+        Self {
+            flood: match bytes_max {
+                u64::MAX => u64::MAX,
+                bytes_max => bytes_max / 4,
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// What has a quota of its own. A segment with several is of that which is worth most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    Flood(Lane),
+    Telemetry,
+    Reduced,
+    Events,
+    Losses,
+}
+
+impl Group {
+    fn of(info: &SegmentInfo) -> Self {
+        let lanes = info.contents.lanes.keys().map(|log| log.lane);
+        let groups = lanes.map(|lane| match lane.kind {
+            LaneKind::Losses => Self::Losses,
+            LaneKind::Events | LaneKind::Telemetry if lane.is_diverted() => Self::Flood(lane),
+            LaneKind::Events => Self::Events,
+            LaneKind::Reduced => Self::Reduced,
+            LaneKind::Telemetry | LaneKind::Parked => Self::Telemetry,
+        });
+        groups.max().unwrap_or(Self::Losses)
+    }
+
+    fn quota(self, quotas: &Quotas) -> u64 {
+        match self {
+            Self::Flood(_) => quotas.flood,
+            Self::Telemetry => quotas.telemetry,
+            Self::Reduced => quotas.reduced,
+            Self::Events => quotas.events,
+            Self::Losses => u64::MAX,
         }
     }
 }
@@ -47,7 +122,9 @@ pub struct Step {
 pub enum Why {
     /// Older than the policy keeps, and acknowledged.
     Age,
-    /// The shipped segments exceed their bytes.
+    /// The lane exceeds its quota.
+    Quota,
+    /// The shipped segments exceed their bytes, or the disk has no space.
     Bytes,
     /// The segments that are never shipped exceed theirs.
     UnshippedBytes,
@@ -70,15 +147,18 @@ pub struct Lost {
 /// In this order segments leave when there are too many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
+    AcknowledgedFlood,
     Acknowledged,
     AcknowledgedEvents,
+    /// Of a topic that is over its budget, events or not: before its neighbours.
+    Flood,
     Telemetry,
     Reduced,
     Events,
 }
 
 /// `destinations`: what each of those that matter has; a block is acknowledged when all have it. Steps are in the order
-/// in which they are to be carried out. `plan` of what is left after them is empty.
+/// in which they are to be carried out. `plan` of what is left after them is empty, unless room is to be made.
 pub fn plan(
     segments: &[SegmentInfo],
     destinations: &[&Acked],
@@ -117,6 +197,10 @@ pub fn plan(
         }
     }
 
+    let mut groups: BTreeMap<Group, u64> = BTreeMap::new();
+    for (info, _) in &shipped {
+        *groups.entry(Group::of(info)).or_default() += info.file_bytes;
+    }
     let is_closed = |info: &SegmentInfo| info.state == SegmentState::Closed;
     let mut candidates: Vec<_> = shipped
         .into_iter()
@@ -126,11 +210,24 @@ pub fn plan(
     candidates.sort_by(|(rank_a, a, _), (rank_b, b, _)| {
         (rank_a, a.newest(), &a.key).cmp(&(rank_b, b.newest(), &b.key))
     });
+    candidates.retain(|(_, info, lost)| {
+        let group = Group::of(info);
+        let bytes = groups.entry(group).or_default();
+        if *bytes <= group.quota(&policy.quotas) {
+            return true;
+        }
+        *bytes -= info.file_bytes;
+        shipped_bytes -= info.file_bytes;
+        steps.push(step(info, Why::Quota, lost.clone()));
+        false
+    });
+    let mut freed: u64 = steps.iter().map(|step| step.file_bytes).sum();
     for (_, info, lost) in candidates {
-        if shipped_bytes <= policy.bytes_max {
+        if shipped_bytes <= policy.bytes_max && policy.make_room <= freed {
             break;
         }
         shipped_bytes -= info.file_bytes;
+        freed = freed.saturating_add(info.file_bytes);
         steps.push(step(info, Why::Bytes, lost));
     }
 
@@ -200,16 +297,20 @@ fn is_of_events(info: &SegmentInfo) -> bool {
 /// `None`: never to be removed.
 fn rank(info: &SegmentInfo, lost: &[Lost]) -> Option<Rank> {
     let of = |lost: &Lost| match lost.log.lane.kind {
+        LaneKind::Losses => None,
+        LaneKind::Events | LaneKind::Telemetry if lost.log.lane.is_diverted() => Some(Rank::Flood),
         LaneKind::Telemetry | LaneKind::Parked => Some(Rank::Telemetry),
         LaneKind::Reduced => Some(Rank::Reduced),
         LaneKind::Events => Some(Rank::Events),
-        LaneKind::Losses => None,
     };
     // What is worth most decides for the whole segment.
-    let least = if is_of_events(info) {
-        Rank::AcknowledgedEvents
-    } else {
-        Rank::Acknowledged
+    let least = match Group::of(info) {
+        Group::Flood(_) => Rank::AcknowledgedFlood,
+        Group::Events => Rank::AcknowledgedEvents,
+        Group::Telemetry | Group::Reduced | Group::Losses if is_of_events(info) => {
+            Rank::AcknowledgedEvents
+        }
+        Group::Telemetry | Group::Reduced | Group::Losses => Rank::Acknowledged,
     };
     lost.iter()
         .map(of)

@@ -210,6 +210,17 @@ impl Store {
         state: Option<(&str, &[u8])>,
         committed: UtcNanos,
     ) -> Result<Range<Position>, StoreError> {
+        self.append_with(lane, blocks, state.as_slice(), committed)
+    }
+
+    /// As [`Self::append`], with several of the lane's values.
+    pub fn append_with(
+        &mut self,
+        lane: &LaneName,
+        blocks: &[SealedBlock],
+        values: &[(&str, &[u8])],
+        committed: UtcNanos,
+    ) -> Result<Range<Position>, StoreError> {
         self.check(blocks)?;
         let head = self
             .shared
@@ -226,7 +237,7 @@ impl Store {
                 at: Position(POSITION_MAX),
             });
         }
-        if blocks.is_empty() && state.is_none() {
+        if blocks.is_empty() && values.is_empty() {
             return Ok(first..first);
         }
         self.rotate_if_due(lane, committed);
@@ -235,7 +246,7 @@ impl Store {
             id: 0,
             first,
             blocks,
-            state,
+            values,
             committed,
         };
         self.write(&batch)?;
@@ -342,10 +353,11 @@ impl Store {
         }
         info.file_bytes = disk::file_bytes(&writer.path) + writer.wal_bytes;
         log.head = position.previous();
-        if let Some((key, value)) = batch.state {
-            log.states
-                .insert(key.to_owned(), (log.head, value.to_owned()));
-        }
+        let values = batch.values.iter();
+        log.states.extend(values.map(|(key, value)| {
+            let value = value.to_vec();
+            ((*key).to_owned(), (log.head, value))
+        }));
         Ok(())
     }
 
@@ -571,7 +583,7 @@ impl Store {
             id: 0,
             first: head.next(),
             blocks: &[],
-            state: None,
+            values: &[],
             committed: now,
         })
     }

@@ -191,7 +191,7 @@ def publish(arguments):
     time.sleep(3)
 
 
-def wait_for_readers(writers, within=60):
+def wait_for_readers(writers, within=90):
     until = time.monotonic() + within
     while any(len(writer.get_matched_subscriptions()) == 0 for writer in writers):
         if time.monotonic() > until:

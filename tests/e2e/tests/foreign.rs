@@ -43,7 +43,8 @@ fn publish_file(idl: &std::path::Path, options: Options, more: &[&str]) -> Setup
         .arg(setup.rig.oracle())
         .args(more);
     let captured = process::run(command, Duration::from_secs(120)).unwrap();
-    assert!(captured.status.success(), "{}", captured.stderr);
+    let said = (captured.status, &captured.stderr);
+    assert!(captured.status.success(), "{said:?}");
     setup.rig.drain(SETTLE).unwrap();
     setup
 }
@@ -256,7 +257,8 @@ fn efd_stamps_agree_with_astropy() {
         .arg("--stamps")
         .arg(&stamps);
     let captured = process::run(command, Duration::from_secs(120)).unwrap();
-    assert!(captured.status.success(), "{}", captured.stderr);
+    let said = (captured.status, &captured.stderr);
+    assert!(captured.status.success(), "{said:?}");
     setup.rig.drain(SETTLE).unwrap();
     setup.rig.stop().unwrap();
     let mut command = setup.python("stamps.py");

@@ -17,15 +17,15 @@ const EVERY: Duration = Duration::from_secs(60);
 const DAY: i64 = 86_400_000_000_000;
 const HOURS_OF_DAY: i64 = 24;
 
-/// Ends when a stop is asked for, with a last table.
-pub(crate) fn keep_table(desk: Desk, lake: PathBuf) -> Result<JoinHandle<()>> {
+/// Ends when a stop is asked for.
+pub(crate) fn keep_table(desk: Desk, lake: PathBuf) -> Result<Table> {
+    let (last_desk, last_lake) = (desk.clone(), lake.clone());
     let keep = move || {
         let _running = desk.stop.register("completeness");
         // What the lake has not yet is written again when it has; what it had not when the last start ended, now.
         let today = utc_now().day();
         let mut behind = BTreeSet::from([today - 1, today]);
-        loop {
-            let is_last = desk.stop.wait_timeout(EVERY);
+        while !desk.stop.wait_timeout(EVERY) {
             behind.append(&mut desk.ledger.take_touched());
             match put_tables(&desk, &lake, &behind) {
                 Ok(still) => behind = still,
@@ -34,15 +34,43 @@ pub(crate) fn keep_table(desk: Desk, lake: PathBuf) -> Result<JoinHandle<()>> {
                     desk.ledger.touch(std::mem::take(&mut behind));
                 }
             }
-            if is_last {
-                return;
-            }
         }
+        behind
     };
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name("completeness".into())
         .spawn(keep)
-        .context("start thread completeness")
+        .context("start thread completeness")?;
+    Ok(Table {
+        desk: last_desk,
+        lake: last_lake,
+        thread,
+    })
+}
+
+/// The thread that keeps it.
+#[derive(Debug)]
+pub(crate) struct Table {
+    desk: Desk,
+    lake: PathBuf,
+    thread: JoinHandle<BTreeSet<i64>>,
+}
+
+impl Table {
+    /// Writes it a last time, now that the stores have taken what they could. What fails is written at the next start.
+    pub(crate) fn finish(self) {
+        let Ok(mut behind) = self.thread.join() else {
+            tracing::error!("The thread of the completeness table panicked");
+            return;
+        };
+        behind.append(&mut self.desk.ledger.take_touched());
+        if let Err(error) = put_tables(&self.desk, &self.lake, &behind) {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "The last completeness table is not written"
+            );
+        }
+    }
 }
 
 /// Days that some store lacks something of.

@@ -88,15 +88,39 @@ fn print(status: &Json) {
             span_words(hours)
         ))
     ));
+    if let Some(days) = number("/buffer/days_that_fit") {
+        say(&format!(
+            "        at today's rate {} of raw data fit",
+            span_words(days * 24.0)
+        ));
+    }
+    for flood in status["floods"]["diverted"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let text = |key: &str| flood[key].as_str().unwrap_or("?").to_owned();
+        say(&format!(
+            "flood   {} is over its budget: in lane {}, shipped last, evicted first",
+            text("topic"),
+            text("lane")
+        ));
+    }
     for tier in status["tiers"].as_array().into_iter().flatten() {
         let number = |key: &str| tier[key].as_u64().unwrap_or(0);
         say(&format!(
-            "tier    {} from {}: {} of {} in {} files",
+            "tier    {} from {}: {} of {} in {} files{}",
             tier["resolution"].as_str().unwrap_or("?"),
             tier["from"].as_str().unwrap_or("now on"),
             size(number("bytes")),
             size(number("bytes_max")),
-            number("files")
+            number("files"),
+            tier["days_that_fit"]
+                .as_f64()
+                .map_or_else(String::new, |days| format!(
+                    "; at its rate {} fit",
+                    span_words(days * 24.0)
+                ))
         ));
     }
     say(&format!(
@@ -253,6 +277,11 @@ fn complaints(status: &Json) -> Vec<String> {
     complain(
         number("/samples/undecodable") > 0.0,
         "samples that do not fit their type".into(),
+    );
+    let floods = status["floods"]["diverted"].as_array().map_or(0, Vec::len);
+    complain(
+        floods > 0,
+        "topics are over their budget: look at who publishes them".into(),
     );
     complain(
         number("/buffer/store_errors") > 0.0,

@@ -5,7 +5,7 @@ use efd_shared_model::ids::EpochLane;
 use efd_shared_model::{
     BlockBuilder, BlockId, Lane, LaneKind, Loss, LossReason, RangeSet, SealedBlock, UtcNanos,
 };
-use efd_shared_store::retention::{Lost, Step, Why, plan};
+use efd_shared_store::retention::{Lost, Policy, Step, Why, plan};
 use efd_shared_store::{Recovery, SegmentInfo, StoreError};
 
 use efd_edge_ship::{CENTRE, Notice};
@@ -17,12 +17,17 @@ use crate::intake::{named_samples, record_loss};
 impl Committer {
     /// Plans and carries out. What fails is tried again the next time.
     pub(super) fn retain(&mut self, now: UtcNanos, room: Room) {
-        let steps = plan(
-            &self.store.segments(),
-            &[self.store.acked(CENTRE)],
-            &self.options.policy,
-            now,
-        );
+        self.note_reserve();
+        let due = self.room_due.unwrap_or(0);
+        let policy = Policy {
+            make_room: match room {
+                Room::Enough => due,
+                Room::None => due.max(1),
+            },
+            ..self.options.policy.clone()
+        };
+        let (segments, acked) = (self.store.segments(), self.store.acked(CENTRE));
+        let steps = plan(&segments, &[acked], &policy, now);
         let asked = self.reducer.asked();
         let is_planned = asked.is_none_or(|key| steps.iter().any(|step| step.segment == *key));
         if !is_planned {
@@ -89,13 +94,19 @@ impl Committer {
             .map(|(lane, contents)| (lane, contents.numbers))
             .collect();
         self.store.remove(segment)?;
+        if let Some(due) = &mut self.room_due {
+            *due = due.saturating_sub(*file_bytes);
+        }
         self.meters.segments_removed.inc();
         match why {
             Why::Age => {
                 tracing::info!(%segment, file_bytes, "Segment removed: acknowledged, and older than kept")
             }
-            Why::Bytes if lost.is_empty() => {
+            Why::Bytes | Why::Quota if lost.is_empty() => {
                 tracing::info!(%segment, file_bytes, "Segment removed: acknowledged, and the buffer is full");
+            }
+            Why::Quota => {
+                tracing::error!(%segment, file_bytes, "Segment EVICTED: its lane is over its quota; the loss is named");
             }
             Why::Bytes | Why::UnshippedBytes => {
                 tracing::error!(%segment, file_bytes, "Segment EVICTED: the buffer is full; the loss is named");
@@ -119,7 +130,7 @@ impl Committer {
                 let losses = info.map(|info| unread::losses(self.store.reader(), info, &detail));
                 return losses.unwrap_or_default();
             }
-            Why::Age | Why::Bytes => {}
+            Why::Age | Why::Quota | Why::Bytes => {}
         }
         let reason = LossReason::Evicted;
         let exact = |lost: &Lost| {

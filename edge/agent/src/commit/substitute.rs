@@ -204,8 +204,11 @@ impl Committer {
             .filter(|lost| lost.log.lane.kind == LaneKind::Telemetry)
             .map(|lost| (lost.log, lost.numbers.clone()))
             .collect();
-        if step.why != Why::Bytes || lost.is_empty() {
-            return Substitute::NotNeeded;
+        match step.why {
+            Why::Quota | Why::Bytes if !lost.is_empty() => {}
+            Why::Age | Why::Quota | Why::Bytes | Why::UnshippedBytes => {
+                return Substitute::NotNeeded;
+            }
         }
         match room {
             Room::Enough => {}

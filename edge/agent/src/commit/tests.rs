@@ -39,6 +39,7 @@ impl Bench {
                 folder: folder.path().to_owned(),
                 compression: 1,
                 policy,
+                reserve_bytes: 0,
                 #[cfg(feature = "sabotage")]
                 announce_early: false,
             },
@@ -60,6 +61,7 @@ impl Bench {
             stop: Stop::new(),
             next: BTreeMap::new(),
             epoch_declared: false,
+            room_due: None,
         };
         Self {
             committer,
@@ -71,12 +73,17 @@ impl Bench {
 
     /// One batch with a block of `records` records, each of 1 kB that does not compress.
     fn commit(&mut self, kind: LaneKind, stream: u32, records: usize) {
+        self.commit_to(Lane::new(kind), stream, records);
+    }
+
+    fn commit_to(&mut self, lane: Lane, stream: u32, records: usize) {
+        let kind = lane.kind;
         let mut batch = Batch::default();
         batch.streams = self.declare(kind, stream);
         batch.schemas = vec![efd_shared_model::Schema::new("{}")];
         let mut noise = u64::from(stream) + 1;
         for _ in 0..records {
-            let builder = batch.builder(Lane::new(kind));
+            let builder = batch.builder(lane);
             let datum = builder.datum(StreamNumber(stream));
             for _ in 0..128 {
                 noise = noise
@@ -259,6 +266,45 @@ fn telemetry_leaves_before_events_and_its_loss_is_durable_first() {
         }
     }
     assert_eq!(removed, losses.len());
+}
+
+/// Events though they are, and the newest of all.
+#[test]
+fn a_flood_leaves_before_its_neighbours_and_is_named_by_its_lane() {
+    let mut bench = Bench::new(unlimited());
+    let lane = Lane {
+        kind: LaneKind::Events,
+        shard: efd_shared_model::Shard::diverted("Test", 0).number(),
+    };
+    bench.commit(LaneKind::Telemetry, 4, 40);
+    bench.commit(LaneKind::Events, 5, 40);
+    for stream in 6..9 {
+        bench.commit_to(lane, stream, 41);
+    }
+    let held = |bench: &Bench| {
+        let segments = bench.committer.store.segments();
+        let of = |name: LaneName| segments.iter().filter(|it| it.key.lane == name).count();
+        (
+            of(lane_name(LaneKind::Telemetry)),
+            of(lane_name(LaneKind::Events)),
+            of(lane_name_of(lane)),
+        )
+    };
+    assert_eq!(held(&bench), (1, 1, 3), "in files of its own");
+    bench.committer.options.policy.quotas.flood = 100_000;
+    bench.retain();
+    let (_, _, left) = held(&bench);
+    assert!(left < 3 && held(&bench) == (1, 1, left));
+    bench.committer.options.policy.bytes_max = 200_000;
+    bench.retain();
+    assert_eq!(held(&bench).0 + held(&bench).1, 2, "{:?}", held(&bench));
+    let losses = bench.losses();
+    assert!(!losses.is_empty());
+    assert!(
+        losses.iter().all(|loss| loss.lane == lane.to_string()),
+        "{losses:?}"
+    );
+    assert!(losses.iter().all(|loss| loss.count == 41), "{losses:?}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use efd_shared_model::{BlockBuilder, Lane, LaneKind, LossReason, Schema, StreamDeclaration};
+use efd_shared_model::{
+    BlockBuilder, Lane, LaneKind, LossReason, Schema, Shard, StreamDeclaration,
+};
 
 /// Records collected for the next commit, and the declarations that they need.
 #[derive(Debug, Default)]
@@ -95,6 +97,9 @@ impl Batch {
         self.losses.clear();
         for lane in self.lanes.values_mut() {
             lane.states.clear();
+            // Those of single topics come and go.
+            let is_diverted = |shard: u16| Shard::from_number(shard).is_diverted();
+            lane.builders.retain(|shard, _| !is_diverted(*shard));
         }
     }
 }

@@ -6,7 +6,7 @@ use efd_edge_transcode::{GeneralPlan, GeneralStamps};
 use efd_shared_model::block::DATUM_BYTES_MAX;
 use efd_shared_model::{EventTimeOrigin, RecordStamps};
 
-use super::{Intake, Received};
+use super::{Intake, Received, Target};
 use crate::binding::{Binding, TopicPlan};
 
 impl Intake {
@@ -17,7 +17,13 @@ impl Intake {
         reading: &GeneralPlan,
         sample: Received<'_>,
     ) {
-        let (stream, lane, topic, _) = self.bound(plan);
+        let Target {
+            stream,
+            lane,
+            topic,
+            budget,
+            linted: _,
+        } = self.bound(plan);
         let stamps = GeneralStamps {
             source: sample.source.map(|source| source.0),
             received: sample.received.0,
@@ -64,5 +70,6 @@ impl Intake {
             instance: None,
         };
         self.record(lane, stream, stamps, bytes, outcome.latin1_texts);
+        self.charge(budget, bytes);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use efd_edge_tiers::{Building, Engine};
+use efd_shared_daemon::clock::utc_now;
 use efd_shared_store::Reader;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -188,6 +189,7 @@ impl TierMeters {
                 "resolution": resolution, "bytes": holding.bytes, "bytes_max": settings.bytes_max,
                 "files": holding.files, "from": holding.begin.map(|begin| begin.to_string()),
                 "retain_seconds": settings.age_max.as_secs(),
+                "days_that_fit": holding.begin.and_then(|begin| days_that_fit(holding.bytes, settings.bytes_max, utc_now().since(begin))),
             }));
         }
         *self.told() = Told {
@@ -210,4 +212,11 @@ impl TierMeters {
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// At the rate at which the tier grew since it has something; `None` before an hour of it.
+fn days_that_fit(bytes: u64, bytes_max: u64, span_ns: i64) -> Option<f64> {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let days = span_ns as f64 / (24 * HOUR_NS) as f64;
+    (HOUR_NS <= span_ns && bytes > 0).then(|| bytes_max as f64 / bytes as f64 * days)
 }

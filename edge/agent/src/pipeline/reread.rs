@@ -60,7 +60,10 @@ impl Pipeline {
             return;
         }
         self.settle(state);
-        if !self.run_pass(state, &mut pass) {
+        self.intake.stay_at_home(true);
+        let is_whole = self.run_pass(state, &mut pass);
+        self.intake.stay_at_home(false);
+        if !is_whole {
             return;
         }
         state.parked.retain(|kind| !pass.kinds.contains_key(kind));

@@ -13,7 +13,7 @@ use efd_edge_dds::{
 /// Set in the process that runs inside the namespace.
 const INSIDE: &str = "EFD_DDS_TEST_NAMESPACE";
 /// Generous: the machine may be busy with other builds.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// How to reach the others.
 #[derive(Clone, Copy, Debug)]

@@ -45,7 +45,7 @@ pub(crate) struct Batch<'a> {
     /// Of the first block; where there is none, of the next one to come.
     pub first: Position,
     pub blocks: &'a [SealedBlock],
-    pub state: Option<(&'a str, &'a [u8])>,
+    pub values: &'a [(&'a str, &'a [u8])],
     pub committed: UtcNanos,
 }
 
@@ -297,7 +297,7 @@ fn write(
         id,
         first,
         blocks,
-        state,
+        values,
         committed,
     } = *batch;
     let mut written = Written {
@@ -366,7 +366,7 @@ fn write(
         written.bytes += row.stored_bytes;
         position = position.next();
     }
-    if let Some((key, value)) = state {
+    for (key, value) in values {
         put_state.execute(params![
             key,
             position.previous().0,

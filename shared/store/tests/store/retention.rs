@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use efd_shared_model::{EpochLane, LaneKind, RangeSet, UtcNanos};
-use efd_shared_store::retention::{Policy, Why, plan};
+use efd_shared_model::{EpochLane, LaneKind, RangeSet, Shard, UtcNanos};
+use efd_shared_store::retention::{Policy, Quotas, Why, plan};
 use efd_shared_store::{
     Acked, Contents, LaneContents, Position, SegmentInfo, SegmentKey, SegmentState,
 };
@@ -243,4 +243,150 @@ fn a_plan_is_carried_out() {
         now,
     );
     assert_eq!(steps.len(), 1);
+}
+
+/// Of a topic that is over its budget: a lane, and files, of its own.
+fn flood(id: u64) -> SegmentInfo {
+    let mut info = segment(Events, id);
+    let (mut log, contents) = info.contents.lanes.pop_first().unwrap();
+    log.lane.shard = Shard::diverted("MTM1M3", 0).number();
+    info.key.lane = lane(&log.lane.to_string());
+    info.contents.lanes.insert(log, contents);
+    info
+}
+
+#[test]
+fn a_flood_leaves_before_its_neighbours() {
+    let mut segments: Vec<_> = [Events, Telemetry].map(|kind| segment(kind, 1)).to_vec();
+    segments.extend([flood(2), flood(3)]);
+    let flooding = Shard::diverted("MTM1M3", 0).number();
+    let step = |id: u64, why: &str, blocks: &str| {
+        format!("events.{flooding}/{id} {why} {blocks}")
+            .trim()
+            .to_owned()
+    };
+    let mut has = acked(&[(Telemetry, range(1, 10))]);
+    // What the centre has goes before a flood that nobody has.
+    let order = ["telemetry/1 Bytes".to_owned(), step(2, "Bytes", "{11-20}")];
+    assert_eq!(names(&segments, &[&has], &policy(200), 3), order);
+    // Its own quota takes from it alone.
+    let quotas = Quotas {
+        flood: 100,
+        ..Quotas::default()
+    };
+    let limited = Policy {
+        quotas,
+        ..Policy::default()
+    };
+    assert_eq!(
+        names(&segments, &[&has], &limited, 3),
+        [step(2, "Quota", "{11-20}")]
+    );
+    // Of what the centre has, a flood's goes first.
+    let (log, _) = segments[3].contents.lanes.first_key_value().unwrap();
+    has.insert(*log, range(11, 30));
+    let order = [
+        step(2, "Bytes", ""),
+        step(3, "Bytes", ""),
+        "telemetry/1 Bytes".to_owned(),
+    ];
+    assert_eq!(names(&segments, &[&has], &policy(100), 3), order);
+}
+
+#[test]
+fn room_is_made_in_the_same_order() {
+    let segments: Vec<_> = [Events, Telemetry].map(|kind| segment(kind, 1)).to_vec();
+    let has = acked(&[(Events, range(1, 10))]);
+    for (make_room, expected) in [(0, 0), (1, 1), (100, 1), (101, 2), (u64::MAX, 2)] {
+        let policy = Policy {
+            make_room,
+            ..Policy::default()
+        };
+        let order = ["events/1 Bytes", "telemetry/1 Bytes {1-10}"];
+        assert_eq!(names(&segments, &[&has], &policy, 3), order[..expected]);
+    }
+}
+
+/// Worth of a closed segment, least first; `None`: it stays.
+fn worth(info: &SegmentInfo, has: &Acked) -> Option<u8> {
+    let (log, contents) = info.contents.lanes.first_key_value().unwrap();
+    let is_acked = has
+        .get(log)
+        .is_some_and(|has| contents.numbers.difference(has).is_empty());
+    let (kind, is_flood) = (log.lane.kind, log.lane.is_diverted());
+    match (is_acked, is_flood, kind) {
+        (true, true, _) => Some(0),
+        (true, false, Events) => Some(2),
+        (true, false, Losses | Telemetry | Reduced | Parked) => Some(1),
+        (false, true, _) => Some(3),
+        (false, false, Telemetry | Parked) => Some(4),
+        (false, false, Reduced) => Some(5),
+        (false, false, Events) => Some(6),
+        (false, false, Losses) => None,
+    }
+}
+
+proptest! {
+    /// Against one that removes a segment at a time, each time the one of least worth among those that may leave.
+    #[test]
+    fn a_plan_is_what_a_naive_one_does(
+        made in prop::collection::btree_set((0..5usize, 1..20u64, any::<bool>()), 0..30),
+        acks in prop::collection::vec((0..5usize, 1..200u64, 0..100u64), 0..10),
+        bytes_max in 0..3000u64,
+        quotas in prop::collection::vec(0..1000u64, 4),
+        make_room in prop_oneof![Just(0), 0..1500u64],
+    ) {
+        let kinds = [Events, Telemetry, Reduced, Losses];
+        let one = |kind: usize, id| match kinds.get(kind) {
+            Some(kind) => segment(*kind, id),
+            None => flood(id),
+        };
+        let mut left: BTreeMap<SegmentKey, SegmentInfo> = BTreeMap::new();
+        for (kind, id, is_open) in made {
+            let mut info = one(kind, id);
+            info.state = if is_open { SegmentState::Open } else { SegmentState::Closed };
+            left.insert(info.key.clone(), info);
+        }
+        let mut has = Acked::new();
+        for (kind, first, count) in acks {
+            let (log, _) = one(kind, 1).contents.lanes.pop_first().unwrap();
+            has.entry(log).or_default().insert_range(first..=first + count);
+        }
+        let quotas = Quotas { events: quotas[0], telemetry: quotas[1], reduced: quotas[2], flood: quotas[3] };
+        let policy = Policy { bytes_max, quotas, make_room, ..Policy::default() };
+        let all: Vec<_> = left.values().cloned().collect();
+        let planned = plan(&all, &[&has], &policy, UtcNanos(0));
+
+        let limit = |lane: &str| match lane {
+            "events" => quotas.events,
+            "telemetry" => quotas.telemetry,
+            "reduced" => quotas.reduced,
+            "losses" => u64::MAX,
+            _ => quotas.flood,
+        };
+        let mut expected = Vec::new();
+        for why in [Why::Quota, Why::Bytes] {
+            loop {
+                let bytes = |lane: Option<&str>| -> u64 {
+                    let of = left.values().filter(|it| lane.is_none_or(|lane| it.key.lane.as_str() == lane));
+                    of.map(|it| it.file_bytes).sum()
+                };
+                let freed = expected.len() as u64 * 100;
+                let may = |it: &&SegmentInfo| match why {
+                    Why::Quota => limit(it.key.lane.as_str()) < bytes(Some(it.key.lane.as_str())),
+                    Why::Age | Why::Bytes | Why::UnshippedBytes => bytes_max < bytes(None) || freed < make_room,
+                };
+                let closed = left.values().filter(|it| it.state == SegmentState::Closed);
+                let least = closed
+                    .filter(may)
+                    .filter_map(|it| Some((worth(it, &has)?, it.newest(), it.key.clone())))
+                    .min();
+                let Some((_, _, key)) = least else { break };
+                left.remove(&key);
+                expected.push((key, why));
+            }
+        }
+        let planned: Vec<_> = planned.into_iter().map(|step| (step.segment, step.why)).collect();
+        prop_assert_eq!(planned, expected);
+    }
 }

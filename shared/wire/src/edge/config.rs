@@ -117,6 +117,8 @@ pub struct GuaranteesError {
 
 const FILL_PERCENT_MAX: u32 = 90;
 const KINDS_PERCENT_MAX: u32 = 90;
+/// Lanes of topics that are over their budget, against all others.
+const DIVERTED_PERCENT: u8 = 5;
 
 impl Guarantees {
     /// `fill` against live; and within each of the two `events` against losses, `telemetry` against both, `reduced`
@@ -145,9 +147,15 @@ impl Guarantees {
         [0, self.fill]
     }
 
-    /// Losses, events, telemetry, reduced.
-    pub(super) fn of_kinds(self) -> [u8; 4] {
-        [0, self.events, self.telemetry, self.reduced]
+    /// Losses, events, telemetry, reduced, diverted.
+    pub(super) fn of_kinds(self) -> [u8; 5] {
+        let Self {
+            fill: _,
+            events,
+            telemetry,
+            reduced,
+        } = self;
+        [0, events, telemetry, reduced, DIVERTED_PERCENT]
     }
 }
 

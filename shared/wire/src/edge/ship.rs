@@ -24,13 +24,15 @@ use crate::violation::Violation;
 pub(super) type Ordinal = u64;
 
 const CLASSES: usize = 2;
-const KINDS: usize = 4;
+/// Kinds of lanes, and the lanes of single topics that are over their budget, of whatever kind, after all others.
+const KINDS: usize = 5;
+const DIVERTED: usize = KINDS - 1;
 /// Before a lane's first block has been read.
 const BLOCK_BYTES_GUESS: u64 = 16 << 10;
 
 /// Streams of equal priority share alike. A block that goes by its guarantee must not be overtaken without end.
 const PRIORITY_OWED: i32 = 40;
-const PRIORITY: [[i32; KINDS]; CLASSES] = [[40, 40, 30, 20], [13, 13, 12, 11]];
+const PRIORITY: [[i32; KINDS]; CLASSES] = [[40, 40, 30, 20, 10], [13, 13, 12, 11, 9]];
 const _: () = assert!(PRIORITY_OWED < super::CONTROL_PRIORITY);
 
 #[derive(Debug)]
@@ -180,7 +182,7 @@ impl Ship {
             let may = epoch.announced;
             [may && ship.has_live(epoch.known), may && ship.has_fill()]
         });
-        let Some(kind) = kind_index(lane.kind) else {
+        let Some(kind) = kind_index(lane) else {
             return;
         };
         for (class, has) in has.into_iter().enumerate() {
@@ -215,19 +217,22 @@ impl Ship {
             self.expire(ordinal, lane, now);
         }
         let fill_is_open = self.fill_bucket.is_open(now);
-        let kinds = [
-            self.next_of_kinds(Class::Live),
-            if fill_is_open {
-                self.next_of_kinds(Class::Fill)
-            } else {
-                [None; KINDS]
-            },
-        ];
+        let may_fill = self.window.is_open_for_fill();
+        let fill = match fill_is_open {
+            true => self.next_of_kinds(Class::Fill),
+            false => [None; KINDS],
+        };
+        let mut live = self.next_of_kinds(Class::Live);
+        // A flood's present goes after the past of all others, and leaves room as back-fill does.
+        if !may_fill || fill[..DIVERTED].iter().any(Option::is_some) {
+            live[DIVERTED] = None;
+        }
+        let kinds = [live, fill];
         let by_kind = [0, 1].map(|class| self.kind_shares[class].pick(kinds[class]));
         let classes = [0, 1].map(|class| by_kind[class].and_then(|kind| kinds[class][kind.index]));
         let by_class = self.class_shares.pick(classes)?;
         let class = [Class::Live, Class::Fill][by_class.index];
-        if class == Class::Fill && !by_class.owed && !self.window.is_open_for_fill() {
+        if class == Class::Fill && !by_class.owed && !may_fill {
             return None;
         }
         let by_kind = by_kind[by_class.index]?;
@@ -305,7 +310,12 @@ impl Ship {
         if !self.window.is_open() {
             return None;
         }
-        let has = |class: usize| self.ready[class].iter().any(|ready| !ready.is_empty());
+        let mut ready =
+            [0, 1].map(|class: usize| self.ready[class].each_ref().map(|it| !it.is_empty()));
+        if !self.window.is_open_for_fill() {
+            ready[0][DIVERTED] = false;
+        }
+        let has = |class: usize| ready[class].contains(&true);
         let link_at = self.link_bucket.opens_at();
         match (has(0), has(1)) {
             (true, _) => link_at.map(|at| (at, "link rate")),
@@ -325,7 +335,7 @@ impl Ship {
         let Some(block) = self.landed_size(id) else {
             return false;
         };
-        if let Some(kind) = kind_index(id.lane.lane.kind) {
+        if let Some(kind) = kind_index(id.lane.lane) {
             let estimate = &mut self.estimates[kind];
             *estimate = (*estimate / 8 * 7 + bytes / 8).max(1);
         }
@@ -530,8 +540,11 @@ fn class_index(class: Class) -> usize {
 }
 
 /// In order of precedence; `None` for what is never shipped.
-fn kind_index(kind: LaneKind) -> Option<usize> {
-    match kind {
+fn kind_index(lane: Lane) -> Option<usize> {
+    if lane.is_diverted() && lane.kind.is_shipped() {
+        return Some(DIVERTED);
+    }
+    match lane.kind {
         LaneKind::Losses => Some(0),
         LaneKind::Events => Some(1),
         LaneKind::Telemetry => Some(2),

@@ -1,4 +1,5 @@
 mod centres;
+mod flood;
 mod scheduling;
 
 use efd_shared_model::{
