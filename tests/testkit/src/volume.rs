@@ -1,7 +1,9 @@
 //! A file system of a test's own, which can be frozen: a disk that takes nothing and gives no error.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -62,6 +64,25 @@ impl Volume {
         })
     }
 
+    /// Takes all but about `left` bytes, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// When the file that takes them cannot be made.
+    pub fn fill(&self, left: u64) -> Result<Filler, VolumeError> {
+        static FILLERS: AtomicU64 = AtomicU64::new(0);
+        let number = FILLERS.fetch_add(1, Ordering::Relaxed);
+        let path = self.mounted.join(format!("filler-{number}"));
+        let written = write_until_full(&path, left);
+        let filler = Filler(path);
+        match written {
+            Ok(()) => Ok(filler),
+            Err(source) => Err(VolumeError::Image {
+                path: filler.0.clone(),
+                source,
+            }),
+        }
+    }
+
     /// Every write waits until [`thaw`](Self::thaw); whoever waits cannot be killed.
     ///
     /// # Errors
@@ -97,6 +118,31 @@ impl Drop for Volume {
                 crate::say(&format!("{}: {error}", self.mounted.display()));
             }
         }
+    }
+}
+
+/// The space that it takes is free again when it is dropped.
+#[derive(Debug)]
+pub struct Filler(PathBuf);
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            crate::say(&format!("{}: {error}", self.0.display()));
+        }
+    }
+}
+
+fn write_until_full(path: &Path, left: u64) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    for size in [1 << 20, 1 << 16, 1 << 10, 1] {
+        while file.write_all(&vec![7; size]).is_ok() {}
+    }
+    let length = file.metadata()?.len();
+    file.set_len(length.saturating_sub(left))?;
+    match file.sync_all() {
+        Err(error) if error.kind() != io::ErrorKind::StorageFull => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -139,6 +185,24 @@ mod tests {
         volume.thaw().unwrap();
         written.recv_timeout(Duration::from_secs(20)).unwrap();
         writing.join().unwrap();
+        drop(volume);
+        folder.finish().unwrap();
+    }
+
+    #[test]
+    fn a_filled_volume_takes_nothing_until_there_is_room() {
+        let folder = WorkDir::new("volume-full").unwrap();
+        let volume = match Volume::mount(&folder.join("disk"), 16 << 20) {
+            Ok(volume) => volume,
+            Err(error) => return crate::skip("volume", &error),
+        };
+        let file = folder.join("disk").join("file");
+        let full = volume.fill(0).unwrap();
+        let error = fs::write(&file, [7; 100_000]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        drop(full);
+        let _almost_full = volume.fill(1 << 20).unwrap();
+        fs::write(&file, [7; 100_000]).unwrap();
         drop(volume);
         folder.finish().unwrap();
     }

@@ -372,29 +372,16 @@ fn a_full_disk_is_named_and_left_as_it_was() {
     let root = folder.path().join("buffer");
     write(&root).close().unwrap();
     let disk = folder.path().join("disk");
-    let _volume = match Volume::mount(&disk, 4 << 20) {
+    let volume = match Volume::mount(&disk, 4 << 20) {
         Ok(volume) => volume,
         Err(error) => return efd_tests_testkit::skip("repair to a full disk", &error),
     };
     for left in [0, 60_000] {
-        fill(&disk, left);
+        let _filler = volume.fill(left).unwrap();
         let to = disk.join("new");
         let Ran { code, err, .. } = repair(&root, &to, &[]);
         assert_eq!(code, 1, "{err}");
         assert!(err.to_lowercase().contains("no space left"), "{err}");
         assert!(!to.join("segments").exists() && !to.join("repair.partial").exists());
     }
-}
-
-/// All of the disk but about `left` bytes.
-fn fill(disk: &Path, left: u64) {
-    use std::io::Write as _;
-    let path = disk.join("filler");
-    let mut file = fs::File::create(&path).unwrap();
-    for size in [1 << 16, 1 << 10, 1] {
-        while file.write_all(&vec![7; size]).is_ok() {}
-    }
-    let length = file.metadata().unwrap().len();
-    file.set_len(length.saturating_sub(left)).unwrap();
-    file.sync_all().unwrap();
 }
