@@ -258,6 +258,7 @@ fn status(config: &Config, as_json: bool) -> Result<Exit> {
             "lake",
             "feed",
             "ledger",
+            "disks",
             "certificate",
         ] {
             say(&format!("{section:<12}{}", one_line(&status[section])));
@@ -345,6 +346,9 @@ pub(crate) const CONSUMERS: [(&str, &[&str]); 3] = [
     ("ledger", &["off", "running"]),
 ];
 
+/// To bring a disk.
+const LAKE_DAYS_MIN: f64 = 3.0;
+
 fn complaints(status: &Json) -> Vec<String> {
     let number = |path: &str| status.pointer(path).and_then(Json::as_f64).unwrap_or(0.0);
     let mut complaints = Vec::new();
@@ -416,6 +420,14 @@ fn complaints(status: &Json) -> Vec<String> {
         number("/feed/parked_outputs") > 0.0,
         "public topics refuse records".into(),
     );
+    let days_left = status
+        .pointer("/disks/lake_days_left")
+        .and_then(Json::as_f64);
+    if let Some(days) = days_left.filter(|days| *days < LAKE_DAYS_MIN) {
+        complaints.push(format!(
+            "the lake's disk is full in {days:.1} days at the rate of the last ten minutes"
+        ));
+    }
     complaints.extend(queues::complaints(&status["queues"]));
     complaints.extend(edge_complaints(status));
     let mut complain = |bad: bool, text: String| bad.then(|| complaints.push(text));

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use anyhow::Result;
 use efd_central_feed::RegistryAddress;
 use efd_central_kafka::{Password, exposed};
+use efd_central_log::Keep;
+use efd_shared_daemon::disk::bytes_of_disk;
 use efd_shared_daemon::http::HttpConfig;
 use efd_shared_daemon::identity::CentralName;
 use efd_shared_daemon::units::{ByteSize, Span};
@@ -98,6 +100,8 @@ pub(crate) struct Log {
     pub(crate) store: LogStore,
     /// Blocks that every consumer has taken are removed when they are older; on a cluster, whether taken or not.
     pub(crate) retain: Span,
+    /// Of the embedded log: above it they are removed when they are younger too; absent means 80 % of its disk.
+    pub(crate) bytes_max: Option<ByteSize>,
     /// Of the embedded log.
     pub(crate) segment_bytes_max: ByteSize,
     pub(crate) segment_age_max: Span,
@@ -105,11 +109,26 @@ pub(crate) struct Log {
     pub(crate) topic_prefix: String,
 }
 
+impl Log {
+    /// `path`: of the centre.
+    pub(crate) fn keep(&self, path: &Path) -> Result<Keep> {
+        let bytes_max = match self.bytes_max {
+            Some(size) => size.bytes(),
+            None => bytes_of_disk(path)? / 10 * 8,
+        };
+        Ok(Keep {
+            age_max: self.retain.duration(),
+            bytes_max,
+        })
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self {
             store: LogStore::Embedded,
             retain: Span::from_days(7),
+            bytes_max: None,
             segment_bytes_max: ByteSize::from_mib(256),
             segment_age_max: Span::from_secs(3600),
             topic_prefix: "efd.".into(),

@@ -17,6 +17,7 @@ mod log;
 mod meters;
 mod queues;
 mod roles;
+mod room;
 mod run;
 #[cfg(feature = "sabotage")]
 mod sabotage;

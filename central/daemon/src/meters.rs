@@ -19,6 +19,7 @@ use crate::appender::Appender;
 use crate::fleet::Fleet;
 use crate::ledger::LedgerStatus;
 use crate::roles::{FeedWorkers, LakeStatus};
+use crate::room::Room;
 
 /// Everything that counts.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub(crate) struct Meters {
     pub(crate) ledger: Option<LedgerStatus>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) queues: Queues,
+    pub(crate) room: Arc<Room>,
 }
 
 /// As `/status` names us.
@@ -74,6 +76,7 @@ impl Meters {
                 |ledger| ledger.to_json(&*self.log),
             ),
             "queues": self.queues.status(),
+            "disks": self.room.to_json(),
             "edges": self.fleet.to_json(),
             "certificate": { "days_left": self.credentials.facts().days_left(utc_now()) },
         })

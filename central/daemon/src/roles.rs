@@ -12,7 +12,7 @@ use efd_central_feed::{
     Feed, FeedOptions, State as FeedState, StatusReader as FeedStatus, Stop as FeedStop,
 };
 use efd_central_lake::{Counters, Course, Lake, LakeError, Mailbox, Options, Requests};
-use efd_central_log::{BlockLog, Lease, Progress, Reached, SeatNumber};
+use efd_central_log::{BlockLog, Keep, Lease, Progress, Reached, SeatNumber};
 use efd_shared_daemon::http::Readiness;
 use efd_shared_model::Shard;
 use serde_json::{Value as Json, json};
@@ -112,6 +112,11 @@ impl LakeStatus {
     /// Of records that wait for their commit.
     pub(crate) fn buffered_bytes(&self) -> u64 {
         lock(&self.now).counters.buffered_bytes
+    }
+
+    /// Into files since the start.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        lock(&self.now).counters.bytes_written
     }
 
     /// Blocks of the log that no commit covers.
@@ -299,7 +304,7 @@ impl Roles {
         lake: Option<LakeRole>,
         feed: Option<FeedRole>,
         ledger: Option<LedgerRole>,
-        retain: Duration,
+        keep: Keep,
         readiness: &Readiness,
     ) -> Result<Self> {
         let (stop_lake, stop_feed, stop_keeper) = (
@@ -361,7 +366,9 @@ impl Roles {
         )?;
         let keeper = {
             let stop = Arc::clone(&stop_keeper);
-            spawn("keeper", move || keep(&*log, &consumers, retain, &stop))?
+            spawn("keeper", move || {
+                look_after(&*log, &consumers, &keep, &stop)
+            })?
         };
         Ok(Self {
             lake: lake.transpose()?,
@@ -568,19 +575,19 @@ struct Consumer {
 }
 
 /// What the log can do between appends, and its retention.
-fn keep(log: &dyn BlockLog, consumers: &[Consumer], retain: Duration, stop: &AtomicBool) {
+fn look_after(log: &dyn BlockLog, consumers: &[Consumer], keep: &Keep, stop: &AtomicBool) {
     let mut turns = 0;
     while !stop.load(Ordering::Acquire) {
         std::thread::sleep(KEEP_EVERY);
         log.maintain();
         turns += 1;
-        if turns % RETAIN_TURNS == 0 {
-            forget_old(log, consumers, retain);
+        if turns % RETAIN_TURNS == 0 || log.health().is_full {
+            forget_old(log, consumers, keep);
         }
     }
 }
 
-fn forget_old(log: &dyn BlockLog, consumers: &[Consumer], retain: Duration) {
+fn forget_old(log: &dyn BlockLog, consumers: &[Consumer], keep: &Keep) {
     let reached = |consumer: &'_ Consumer| {
         Some(Reached {
             name: consumer.name,
@@ -589,7 +596,7 @@ fn forget_old(log: &dyn BlockLog, consumers: &[Consumer], retain: Duration) {
         })
     };
     let settled: Vec<Reached<'_>> = consumers.iter().filter_map(reached).collect();
-    match log.retain(retain, &settled) {
+    match log.retain(keep, &settled) {
         Ok(retained) if !retained.endangered.is_empty() => tracing::error!(
             endangered = ?retained.endangered,
             "Consumers are so far behind that the log's retention will pass them: after that their edges are asked again"

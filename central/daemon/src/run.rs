@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use efd_central_feed::{Feed, FeedOptions, TopicFormat, TopicSettings};
 use efd_central_log::{BlockLog, Seats};
-use efd_shared_daemon::clock::Notifier;
+use efd_shared_daemon::clock::{Notifier, utc_now};
 use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
 use efd_shared_daemon::identity::{CENTRAL, CertificateFiles, CertificateMetrics, Credentials};
 use efd_shared_daemon::queues::Queues;
@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::appender::Appender;
-use crate::config::{Config, HTTP_PORT, Role};
+use crate::config::{Config, HTTP_PORT, LogStore, Role};
 use crate::connection::Shared;
 use crate::fleet::Fleet;
 use crate::ingest;
@@ -24,9 +24,11 @@ use crate::log::Place;
 use crate::meters::Meters;
 use crate::queues;
 use crate::roles::{FeedRole, LakeRole, Roles};
+use crate::room::Room;
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(30);
 const LOOK_FOR_LOSSES: Duration = Duration::from_secs(1);
+const LOOK_AT_DISKS: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn credentials(config: &Config) -> Result<Arc<Credentials>> {
@@ -154,8 +156,15 @@ pub(crate) fn run(
         queues::add_feed(&queues, feed.status(), feed_blocks_max);
     }
     queues.watch(stop.clone())?;
+    let keep = config.log.keep(&config.path)?;
+    let lake_disk = lake
+        .as_ref()
+        .map(|lake| (lake.status(), config.lake_path()));
+    let log_bytes_max = (config.log.store == LogStore::Embedded).then_some(keep.bytes_max);
+    let room = Arc::new(Room::new(appender.clone(), log_bytes_max, lake_disk));
     let meters = Meters {
         queues,
+        room: Arc::clone(&room),
         fleet: Arc::clone(&fleet),
         appender: appender.clone(),
         log: Arc::clone(&log),
@@ -175,9 +184,9 @@ pub(crate) fn run(
     };
     let served = runtime.spawn(server.serve(surface, stop.clone()));
     runtime.spawn(Arc::clone(&credentials).watch(LOOK_AT_FILES, certificate_metrics, stop.clone()));
-    let retain = config.log.retain.duration();
-    let roles = Roles::start(Arc::clone(&log), lake, feed, ledger, retain, &readiness)?;
+    let roles = Roles::start(Arc::clone(&log), lake, feed, ledger, keep, &readiness)?;
     runtime.spawn(watch_losses(Arc::clone(&log), losses_in, stop.clone()));
+    runtime.spawn(watch_room(room, stop.clone()));
     let shared = Shared {
         log: Arc::clone(&log),
         appender,
@@ -223,6 +232,16 @@ pub(crate) fn run(
     tracing::info!("Stopped");
     ended?;
     Ok(stop.check()?)
+}
+
+async fn watch_room(room: Arc<Room>, stop: Stop) {
+    loop {
+        room.look(utc_now());
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_AT_DISKS) => {}
+            () = stop.asked() => return,
+        }
+    }
 }
 
 /// A consumer's thread finds damage while it reads: the connections hear of it here.

@@ -12,12 +12,12 @@ use efd_shared_model::{
     StreamNumber, UtcNanos,
 };
 use efd_shared_store::{
-    DamageReason, Damaged, Item, LaneName, Options, Position, Reader, Recovery, SegmentKey,
-    SegmentState, Store, StoreError, Undeclared,
+    DamageReason, Damaged, Item, LaneName, Options, Position, Reader, Recovery, SegmentInfo,
+    SegmentKey, SegmentState, Store, StoreError, Undeclared,
 };
 
 use crate::{
-    BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Reached,
+    BlockLog, Entry, Generation, Health, Keep, LogError, Lost, Partition, Passed, Place, Reached,
     Reading, Retained, Stream, lock, lost, signal::Signal,
 };
 
@@ -39,6 +39,7 @@ const READERS_MAX: usize = 8;
 #[derive(Debug)]
 pub struct EmbeddedLog {
     clock: fn() -> UtcNanos,
+    reserve_bytes: u64,
     store: Mutex<Store>,
     readers: Mutex<Vec<Reader>>,
     streams: Mutex<HashMap<EpochId, Arc<EpochStreams>>>,
@@ -65,6 +66,7 @@ impl EmbeddedLog {
             folder: folder.clone(),
             source,
         };
+        let reserve_bytes = options.reserve_bytes;
         let (mut store, recovery) = Store::open(&folder, options).map_err(wrong)?;
         let stray = store
             .reader()
@@ -84,6 +86,7 @@ impl EmbeddedLog {
         }
         let log = Self {
             clock,
+            reserve_bytes,
             store: Mutex::new(store),
             readers: Mutex::default(),
             streams: Mutex::default(),
@@ -92,6 +95,12 @@ impl EmbeddedLog {
             passed: Mutex::default(),
         };
         Ok((log, recovery))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let segments = lock(&self.store).segments();
+        segments.iter().map(|segment| segment.file_bytes).sum()
     }
 
     /// A place that does not give its block: another copy of it, else what is lost is noted, and asked for again.
@@ -425,6 +434,7 @@ impl BlockLog for EmbeddedLog {
         let store = lock(&self.store);
         let lost = lost::missing(&store, |_| true);
         Health {
+            is_full: self.reserve_bytes > 0 && !store.has_reserve(),
             passed: *lock(&self.passed),
             lost_blocks: lost.values().map(RangeSet::member_count).sum(),
             absent: lost::absent(&store)
@@ -435,13 +445,24 @@ impl BlockLog for EmbeddedLog {
         }
     }
 
-    fn retain(&self, age_max: Duration, consumers: &[Reached<'_>]) -> Result<Retained, LogError> {
+    fn retain(&self, keep: &Keep, consumers: &[Reached<'_>]) -> Result<Retained, LogError> {
         let now = (self.clock)();
-        let age_max = i64::try_from(age_max.as_nanos()).unwrap_or(i64::MAX);
+        let age_max = i64::try_from(keep.age_max.as_nanos()).unwrap_or(i64::MAX);
         let mut retained = Retained::default();
         let mut store = lock(&self.store);
-        for segment in store.segments() {
-            if segment.state != SegmentState::Closed || now.since(segment.newest()) < age_max {
+        let mut segments = store.segments();
+        segments.sort_by_key(SegmentInfo::newest);
+        let bytes: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
+        // Without its reserve the log has met a full disk: it has to leave that much.
+        let wanted = if store.has_reserve() {
+            0
+        } else {
+            self.reserve_bytes
+        };
+        let mut excess = bytes.saturating_sub(keep.bytes_max).max(wanted);
+        for segment in segments {
+            let is_old = age_max <= now.since(segment.newest());
+            if segment.state != SegmentState::Closed || !is_old && excess == 0 {
                 continue;
             }
             let Ok(partition) = segment.key.lane.as_str().parse::<Partition>() else {
@@ -459,6 +480,7 @@ impl BlockLog for EmbeddedLog {
                 store
                     .remove(&segment.key)
                     .map_err(storage("remove a segment of the log"))?;
+                excess = excess.saturating_sub(segment.file_bytes);
                 retained.removed += 1;
             } else {
                 retained.held_back += 1;

@@ -30,8 +30,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::{
-    BlockLog, Endangered, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place,
-    Reached, Reading, Retained, Stream, lock, signal::Signal,
+    BlockLog, Endangered, Entry, Generation, Health, Keep, LogError, Lost, Partition, Passed,
+    Place, Reached, Reading, Retained, Stream, lock, signal::Signal,
 };
 
 use follow::Meta;
@@ -562,8 +562,8 @@ impl BlockLog for KafkaLog {
         }
     }
 
-    fn retain(&self, age_max: Duration, consumers: &[Reached<'_>]) -> Result<Retained, LogError> {
-        let half = i64::try_from(age_max.as_millis() / 2).unwrap_or(i64::MAX);
+    fn retain(&self, keep: &Keep, consumers: &[Reached<'_>]) -> Result<Retained, LogError> {
+        let half = i64::try_from(keep.age_max.as_millis() / 2).unwrap_or(i64::MAX);
         let since = ((self.clock)().0 / 1_000_000).saturating_sub(half);
         let mut retained = Retained::default();
         for partition in self.partitions()? {
@@ -592,6 +592,7 @@ impl BlockLog for KafkaLog {
 
     fn health(&self) -> Health {
         self.meta.with(|table| Health {
+            is_full: false,
             passed: *lock(&self.passed),
             lost_blocks: table
                 .missing(|_| true)

@@ -215,6 +215,8 @@ impl Passed {
 /// How the log's own disk fares.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Health {
+    /// Its disk has no room beyond what was kept in reserve, or not even that.
+    pub is_full: bool,
     /// Over all consumers, since the log was opened.
     pub passed: Passed,
     /// Blocks that are to come again.
@@ -230,12 +232,30 @@ impl Health {
     }
 }
 
+/// What a log may keep of what every consumer has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    pub age_max: Duration,
+    /// Of all segments of the embedded log; what consumers have not taken stays above it too.
+    pub bytes_max: u64,
+}
+
+impl Keep {
+    /// However much it is.
+    pub fn by_age(age_max: Duration) -> Self {
+        Self {
+            age_max,
+            bytes_max: u64::MAX,
+        }
+    }
+}
+
 /// What retention did, and what it may not do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retained {
     /// Segments of the embedded log.
     pub removed: u64,
-    /// Old enough, and some consumer has not read it: how many, and which consumers.
+    /// Old enough, or too much, and some consumer has not read it: how many, and which consumers.
     pub held_back: u64,
     pub held_back_by: BTreeSet<String>,
     /// Kafka's retention asks nobody.
@@ -360,9 +380,9 @@ pub trait BlockLog: fmt::Debug + Send + Sync + 'static {
 
     fn health(&self) -> Health;
 
-    /// Lets go what is older than `age_max` and every consumer has read; or says whom retention, which is another's
-    /// work, will pass.
-    fn retain(&self, age_max: Duration, consumers: &[Reached<'_>]) -> Result<Retained, LogError>;
+    /// Lets go what every consumer has read and is too old, or, the oldest first, too much; more, where the disk is full.
+    /// Or says whom retention, which is another's work, will pass.
+    fn retain(&self, keep: &Keep, consumers: &[Reached<'_>]) -> Result<Retained, LogError>;
 
     fn epochs(&self) -> Result<Vec<EpochDeclaration>, LogError>;
 

@@ -11,7 +11,7 @@ use efd_shared_model::{
 };
 
 use crate::{
-    BlockLog, Entry, Generation, Health, LogError, Lost, Partition, Passed, Place, Reached,
+    BlockLog, Entry, Generation, Health, Keep, LogError, Lost, Partition, Passed, Place, Reached,
     Reading, Retained, Stream, lock, signal::Signal,
 };
 
@@ -188,7 +188,7 @@ impl BlockLog for MemoryLog {
         Health::default()
     }
 
-    fn retain(&self, _age_max: Duration, _consumers: &[Reached<'_>]) -> Result<Retained, LogError> {
+    fn retain(&self, _keep: &Keep, _consumers: &[Reached<'_>]) -> Result<Retained, LogError> {
         Ok(Retained::default())
     }
 

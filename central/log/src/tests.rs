@@ -307,6 +307,40 @@ mod embedded {
     }
 
     #[test]
+    fn too_many_bytes_leave_before_their_time_and_never_what_a_consumer_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment_bytes_max: 1,
+            ..Options::default()
+        };
+        let clock: fn() -> UtcNanos = || UtcNanos(1_800_000_000_000_000_000);
+        let (log, _) = EmbeddedLog::open(folder.path().to_owned(), options, clock).unwrap();
+        declare(&log);
+        for number in 1..=5 {
+            log.append(&[(partition(Class::Live), block(1, number))])
+                .unwrap();
+        }
+        log.maintain();
+        let taken = Progress {
+            places: BTreeMap::from([(partition(Class::Live), Place(5))]),
+            ..Progress::default()
+        };
+        let first = || log.bounds(&partition(Class::Live)).unwrap().0;
+        let retain = |bytes_max| {
+            let keep = Keep {
+                age_max: Duration::MAX,
+                bytes_max,
+            };
+            log.retain(&keep, &[reached(taken.clone())]).unwrap()
+        };
+        assert_eq!(retain(log.file_bytes()), Retained::default(), "all fits");
+        assert_eq!((retain(log.file_bytes() - 1).removed, first()), (1, Place(2)));
+        let all_that_may = retain(0);
+        assert_eq!((all_that_may.removed, first()), (3, Place(5)));
+        assert!(all_that_may.held_back > 0, "{all_that_may:?}");
+    }
+
+    #[test]
     fn retention_never_passes_a_consumer_and_never_forgets_what_was_received() {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
@@ -325,7 +359,9 @@ mod embedded {
             places: BTreeMap::from([(partition(Class::Live), Place(3))]),
             ..Progress::default()
         };
-        let retained = log.retain(Duration::ZERO, &[reached(behind)]).unwrap();
+        let retained = log
+            .retain(&Keep::by_age(Duration::ZERO), &[reached(behind)])
+            .unwrap();
         assert_eq!(retained.removed, 2);
         assert!(
             retained.held_back > 0 && retained.held_back_by.contains("lake"),

@@ -15,7 +15,6 @@ pub mod budget;
 pub mod bus;
 pub mod commit;
 pub mod config;
-pub mod disk;
 pub mod identity;
 pub mod idl;
 pub mod intake;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use efd_edge_dds::RingCounters;
 use efd_edge_ship::{Cause, Left, Observer};
 use efd_shared_daemon::queues::Queues;
+use efd_shared_daemon::rate::Rate;
 use efd_shared_model::{ClockState, LaneKind, LossReason, RangeSet, SealedBlock, UtcNanos};
 use efd_shared_store::Store;
 use efd_shared_wire::edge::{Centre, EdgeCounters};
@@ -33,7 +34,7 @@ pub use self::publishers::PublisherMeters;
 pub use self::tiers::TierMeters;
 use self::watch::{WatchMeters, Watched};
 use crate::intake::IntakeCounters;
-use crate::ledger::{LossesOfTheDay, Rate};
+use crate::ledger::LossesOfTheDay;
 use crate::queues::Fills;
 
 /// As `/status` names us.

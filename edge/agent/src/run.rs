@@ -11,6 +11,7 @@ use efd_edge_query::http::{Desk, IN_FLIGHT_KIB};
 use efd_edge_query::{Activity, Holdings, Library, Workers};
 use efd_edge_ship::{CENTRE, Endpoint, Notice, Observer, Shipper, held_epochs};
 use efd_shared_daemon::clock::{ClockReader, Notifier, utc_now};
+use efd_shared_daemon::disk::bytes_of_disk;
 use efd_shared_daemon::http::{HttpServer, Readiness, Surface};
 use efd_shared_daemon::identity::CertificateMetrics;
 use efd_shared_daemon::shutdown::Stop;
@@ -76,7 +77,7 @@ pub fn domain_config(config: &Config) -> DomainConfig {
 pub fn policy(config: &Config) -> Result<Policy> {
     let bytes_max = match config.buffer.bytes_max {
         Some(size) => size.bytes(),
-        None => crate::disk::bytes_of_disk(&config.buffer.path)? / 10 * 8,
+        None => bytes_of_disk(&config.buffer.path)? / 10 * 8,
     };
     Ok(Policy {
         age_max: config.buffer.retain.duration(),
@@ -186,7 +187,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
     );
 
     let activity = Arc::new(Activity::default());
-    let tier_settings = config.tiers(crate::disk::bytes_of_disk(&config.buffer.path)?);
+    let tier_settings = config.tiers(bytes_of_disk(&config.buffer.path)?);
     let holdings = Holdings {
         folder: config.buffer.path.clone(),
         tiers: tier_settings.clone(),

@@ -14,6 +14,20 @@ pub fn fill_of(path: &Path) -> io::Result<Fill> {
     Ok(Fill::new(bytes(used), bytes(all)))
 }
 
+/// Bytes of the file system that holds `path`, or its nearest parent that exists.
+pub fn bytes_of_disk(path: &Path) -> io::Result<u64> {
+    let mut ancestors = path.ancestors();
+    let existing = ancestors.find(|ancestor| ancestor.exists()).unwrap_or(path);
+    let stat = rustix::fs::statvfs(existing).map_err(|error| {
+        let error = io::Error::from(error);
+        io::Error::new(
+            error.kind(),
+            format!("size of the disk of {}: {error}", path.display()),
+        )
+    })?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,5 +37,7 @@ mod tests {
         let fill = fill_of(Path::new("/")).unwrap();
         assert!(fill.used <= fill.limit && 0 < fill.limit, "{fill:?}");
         assert!(fill_of(Path::new("/no/such/folder")).is_err());
+        let bytes = bytes_of_disk(Path::new("/no/such/folder")).unwrap();
+        assert!(fill.limit <= bytes, "{bytes}");
     }
 }

@@ -19,6 +19,7 @@ pub mod idle;
 pub mod logs;
 pub mod metrics;
 pub mod queues;
+pub mod rate;
 pub mod secret;
 pub mod shutdown;
 pub mod units;

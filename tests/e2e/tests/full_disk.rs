@@ -8,7 +8,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Options, Setup, exclusive, wait_until};
 use efd_tests_e2e::Sim;
@@ -17,8 +17,10 @@ use efd_tests_testkit::volume::{Filler, Volume, VolumeError};
 const SETTLE: Duration = Duration::from_secs(120);
 const RATE: u32 = 1500;
 /// Of one state of the disks.
-const PHASE: Duration = Duration::from_secs(12);
-const SECONDS: u32 = 100;
+const PHASE: Duration = Duration::from_secs(8);
+/// So often within it whoever fills the disks takes what came free.
+const TURNS: u32 = 24;
+const SECONDS: u32 = 75;
 
 /// One disk for the edge's buffer, one for the centre's log and book, one for the lake.
 struct Disks {
@@ -44,11 +46,11 @@ impl Disks {
 
 /// While `PHASE` lasts nothing is free on them, whatever their users give up meanwhile. How many samples came?
 fn while_full(setup: &Setup, disks: &[&Volume]) -> u64 {
-    let (before, until) = (recorded(setup), Instant::now() + PHASE);
+    let before = recorded(setup);
     let mut full: Vec<Filler> = Vec::new();
-    while Instant::now() < until {
+    for _ in 0..TURNS {
         full.extend(disks.iter().map(|disk| disk.fill(0).unwrap()));
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(PHASE / TURNS);
     }
     recorded(setup) - before
 }
@@ -112,7 +114,10 @@ fn full_disks_at_edge_and_centre_cost_nothing_and_nobody_starts_anew() {
     recovers(&setup, "the centre's disks have room");
 
     let came = while_full(&setup, &[&disks.edge, &disks.central, &disks.lake]);
-    println!("all are full: {came} samples recorded, {} blocks wait", waiting(&setup));
+    println!(
+        "all are full: {came} samples recorded, {} blocks wait",
+        waiting(&setup)
+    );
     recovers(&setup, "all have room");
 
     setup.end_of_sim();
@@ -122,5 +127,51 @@ fn full_disks_at_edge_and_centre_cost_nothing_and_nobody_starts_anew() {
     println!("named: {}", account.json["reasons"]);
     setup.check_values("lake");
     drop(disks);
+    setup.finish();
+}
+
+/// No link, no room, and less memory than comes: telemetry is what leaves, by name, and nothing else.
+#[test]
+fn a_full_disk_without_a_link_costs_telemetry_by_name() {
+    let _turn = exclusive();
+    let edge_settings = [
+        "buffer.segment_bytes_max=256KiB",
+        "buffer.segment_age_max=3s",
+        "buffer.reserve=4MiB",
+    ];
+    let mut setup = Setup::with(Options {
+        edge_settings: edge_settings.map(str::to_owned).to_vec(),
+        ..Options::new("full-alone")
+    });
+    let disk = match Volume::mount(&setup.rig.buffer(), 64 << 20) {
+        Ok(disk) => disk,
+        Err(error) => return efd_tests_testkit::skip("full disks", &error),
+    };
+    setup.start();
+    setup.rig.relay().cut();
+    setup
+        .rig
+        .start_sim(&Sim {
+            seconds: 45,
+            rate: RATE,
+            more: vec!["--values".into()],
+        })
+        .unwrap();
+    setup.wait_for_samples(8 * u64::from(RATE));
+    let full = disk.fill(0).unwrap();
+    std::thread::sleep(3 * PHASE);
+    let evicted = setup.edge_number("/losses_of_last_day/evicted");
+    drop(full);
+    setup.end_of_sim();
+    setup.rig.relay().heal();
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.stop().unwrap();
+    let account = setup.law();
+    println!("named: {}", account.json["reasons"]);
+    assert!(evicted > 0 && account.lost >= evicted, "{evicted}");
+    let events = account.json["lanes"]["events"]["blocks"].as_u64();
+    assert_eq!(events.unwrap_or(0), 0, "{}", account.json["lanes"]);
+    setup.check_values("lake");
+    drop(disk);
     setup.finish();
 }

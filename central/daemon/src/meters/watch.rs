@@ -75,6 +75,16 @@ const WELL: (&str, &str) = (
     "1 while a consumer of the log is off, starting, running or standing by: it needs no person",
 );
 
+/// Of a disk, with its path in `/status`.
+const DAYS: (&str, &str) = (
+    "days_that_fit",
+    "Days that the embedded log's bytes, and what is free on the lake's disk, last at the rate of the last ten minutes; absent until a rate is known",
+);
+const DISKS: [(&str, &str); 2] = [
+    ("log", "/disks/log_days_that_fit"),
+    ("lake", "/disks/lake_days_left"),
+];
+
 pub(super) fn encode(
     status: &Json,
     encoder: &mut DescriptorEncoder<'_>,
@@ -86,6 +96,10 @@ pub(super) fn encode(
         ([("consumer", *consumer)], f64::from(u8::from(is_well)))
     });
     family(encoder, WELL.0, WELL.1, of_consumers)?;
+    let days = DISKS
+        .iter()
+        .filter_map(|(disk, path)| Some(([("disk", *disk)], status.pointer(path)?.as_f64()?)));
+    family(encoder, DAYS.0, DAYS.1, days)?;
     let edges = status["edges"].as_array().map_or(&[][..], Vec::as_slice);
     for (name, key, help) in OF_EDGES {
         let known = edges.iter().filter_map(|edge| {
@@ -150,6 +164,7 @@ mod tests {
     fn status() -> Json {
         json!({
             "lake": { "state": "failed" }, "feed": { "state": "running" },
+            "disks": { "log_days_that_fit": null, "lake_days_left": 3.5 },
             "edges": [{
                 "edge": "e", "site": "summit", "role": "edge", "connected": true, "heard_seconds_ago": 0.5,
                 "backlog_bytes": null, "clones": 0,
@@ -166,6 +181,7 @@ mod tests {
         for line in [
             "efd_central_consumer_well{consumer=\"lake\"} 0.0",
             "efd_central_consumer_well{consumer=\"feed\"} 1.0",
+            "efd_central_days_that_fit{disk=\"lake\"} 3.5",
             "efd_central_edge_connected{site=\"summit\",edge=\"e\",role=\"edge\"} 1.0",
             "efd_central_edge_heard_seconds_ago{site=\"summit\",edge=\"e\",role=\"edge\"} 0.5",
         ] {

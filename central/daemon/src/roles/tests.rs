@@ -17,7 +17,10 @@ const LANE: EpochLane = EpochLane {
     lane: Lane::new(LaneKind::Events),
 };
 const BLOCKS: u64 = 5;
-const RETAIN: Duration = Duration::from_secs(60);
+const RETAIN: Keep = Keep {
+    age_max: Duration::from_secs(60),
+    bytes_max: u64::MAX,
+};
 
 static NOW: AtomicI64 = AtomicI64::new(1_800_000_000_000_000_000);
 
@@ -107,13 +110,13 @@ fn an_old_segment_leaves_when_lake_and_feed_have_it() {
     *lock(&lake_at) = Place(5);
     *lock(&feed_at) = Place(3);
 
-    forget_old(&log, &consumers, RETAIN);
+    forget_old(&log, &consumers, &RETAIN);
     assert_eq!(first(), Place(1), "nothing is old yet");
     NOW.fetch_add(61_000_000_000, Ordering::Relaxed);
-    forget_old(&log, &consumers, RETAIN);
+    forget_old(&log, &consumers, &RETAIN);
     assert_eq!(first(), Place(3), "the feed still needs the third");
     *lock(&feed_at) = Place(6);
-    forget_old(&log, &consumers, RETAIN);
+    forget_old(&log, &consumers, &RETAIN);
     assert_eq!(first(), Place(5), "the lake still needs the fifth");
 }
 

@@ -267,7 +267,8 @@ fn what_an_older_build_removed_is_not_asked_for() {
         places: BTreeMap::from([(partition(Class::Live), Place(3))]),
         ..Progress::default()
     };
-    log.retain(Duration::ZERO, &[reached(taken)]).unwrap();
+    log.retain(&Keep::by_age(Duration::ZERO), &[reached(taken)])
+        .unwrap();
     disk.end(log);
     let (mut store, _) = Store::open(disk.folder.path(), Options::default()).unwrap();
     store.forget_acked("retired", &block(1, 1).id().lane);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use efd_central_kafka::block_on;
 use efd_central_log::{
-    BlockLog, Class, Follower, Generation, KafkaLog, LogError, Lost, Place, Progress, Reached,
-    Reading,
+    BlockLog, Class, Follower, Generation, KafkaLog, Keep, LogError, Lost, Place, Progress,
+    Reached, Reading,
 };
 use efd_shared_model::{RangeSet, Shard, StreamNumber};
 use efd_tests_testkit::wait_until;
@@ -207,7 +207,11 @@ fn retention_passes_a_consumer() {
         shard: Shard::WHOLE,
         progress: progress.clone(),
     }];
-    let endangered = || log.retain(age_max, &consumers).unwrap().endangered;
+    let endangered = || {
+        log.retain(&Keep::by_age(age_max), &consumers)
+            .unwrap()
+            .endangered
+    };
     assert_eq!(endangered(), []);
     assert!(wait_until(SOON, || !endangered().is_empty()));
     assert_eq!(endangered()[0].consumer, "feed");
