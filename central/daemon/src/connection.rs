@@ -286,6 +286,12 @@ impl Connection {
             class,
         };
         #[cfg(feature = "sabotage")]
+        if self.shared.sabotage.swallow && crate::sabotage::swallows(&block) {
+            let (lane, number) = (block.id().lane, block.id().number);
+            crate::sabotage::say_durable(&self.replies, lane, number).await;
+            return Ok(());
+        }
+        #[cfg(feature = "sabotage")]
         if self.shared.sabotage.ack_early {
             let (lane, number) = (block.id().lane, block.id().number);
             crate::sabotage::say_durable(&self.replies, lane, number).await;

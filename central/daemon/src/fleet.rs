@@ -115,6 +115,16 @@ impl Fleet {
         }
     }
 
+    /// Whether the edge is here, and has said last that the centre has everything of it.
+    pub(crate) fn is_drained(&self, edge: EdgeId) -> bool {
+        let edges = self.edges();
+        let mut of_edge = edges.iter().filter(|((id, _), _)| *id == edge);
+        of_edge.any(|(_, edge)| {
+            let heartbeat = edge.heartbeat.as_ref();
+            0 < edge.sessions && heartbeat.is_some_and(|heartbeat| heartbeat.backlog_bytes == 0)
+        })
+    }
+
     pub(crate) fn refused(&self, _violation: &Violation) {
         self.violations.fetch_add(1, Ordering::Relaxed);
     }

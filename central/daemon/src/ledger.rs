@@ -17,6 +17,7 @@ use efd_central_log::{BlockLog, Progress};
 use serde_json::{Value as Json, json};
 
 use crate::config::Config;
+use crate::fleet::Fleet;
 
 pub(crate) use answer::{Desk, routes};
 pub(crate) use ask::{Asked, Question};
@@ -75,6 +76,7 @@ impl LedgerStatus {
             "state": if failed.is_some() { "failed" } else { "running" }, "reason": failed, "behind_blocks": behind,
             "blocks": counters.blocks, "records": counters.records, "losses": counters.losses,
             "unreadable": counters.unreadable, "commits": counters.commits,
+            "compared": counters.compared, "differing": counters.differing, "silent_blocks": counters.silent_blocks,
         })
     }
 }
@@ -104,11 +106,17 @@ impl LedgerRole {
         self.status.clone()
     }
 
-    pub(crate) fn run(self, log: Arc<dyn BlockLog>, stop: &AtomicBool) -> Result<()> {
+    pub(crate) fn run(
+        self,
+        log: Arc<dyn BlockLog>,
+        fleet: &Fleet,
+        stop: &AtomicBool,
+    ) -> Result<()> {
         let Self { ledger, status } = self;
         let is_stopped = || stop.load(Ordering::Acquire);
         let mut committed = u64::MAX;
-        efd_central_ledger::run(ledger, log, &is_stopped, |ledger| {
+        let is_drained = |edge| fleet.is_drained(edge);
+        efd_central_ledger::run(ledger, log, &is_stopped, &is_drained, |ledger| {
             let counters = ledger.counters();
             let mut now = status.now();
             now.counters = counters;

@@ -106,7 +106,7 @@ fn feed_json(workers: &FeedWorkers) -> Json {
 const ABSENT_LANES_SHOWN: usize = 100;
 
 /// Numbers of `/status`, under the name that Prometheus has for them.
-const METRICS: [(&str, &str, &str); 31] = [
+const METRICS: [(&str, &str, &str); 34] = [
     (
         "edge_connections",
         "/ingest/connections",
@@ -235,6 +235,21 @@ const METRICS: [(&str, &str, &str); 31] = [
         "ledger_behind_blocks",
         "/ledger/behind_blocks",
         "Blocks of the log that the ledger has not counted",
+    ),
+    (
+        "ledger_compared",
+        "/ledger/compared",
+        "Statements of edges on what they have committed that were compared with what is here",
+    ),
+    (
+        "ledger_differing",
+        "/ledger/differing",
+        "Of them, those of which blocks have other records than the edge says",
+    ),
+    (
+        "ledger_silent_blocks",
+        "/ledger/silent_blocks",
+        "Blocks that were missing while their edge believed them to be here; it was asked for them",
     ),
     (
         "ledger_unreadable",

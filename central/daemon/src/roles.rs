@@ -18,6 +18,7 @@ use efd_shared_model::Shard;
 use serde_json::{Value as Json, json};
 
 use crate::config::Config;
+use crate::fleet::Fleet;
 use crate::ledger::LedgerRole;
 
 #[cfg(test)]
@@ -303,7 +304,7 @@ impl Roles {
         log: Arc<dyn BlockLog>,
         lake: Option<LakeRole>,
         feed: Option<FeedRole>,
-        ledger: Option<LedgerRole>,
+        ledger: Option<(LedgerRole, Arc<Fleet>)>,
         keep: Keep,
         readiness: &Readiness,
     ) -> Result<Self> {
@@ -328,7 +329,7 @@ impl Roles {
                 settled: Box::new(move || worker.settled()),
             });
         }
-        let ledger = ledger.map(|role| {
+        let ledger = ledger.map(|(role, fleet)| {
             let status = role.status();
             consumers.push(Consumer {
                 name: "ledger",
@@ -345,7 +346,7 @@ impl Roles {
                 status.fail(reason);
             };
             spawn("ledger", move || {
-                watched("ledger", failed, || role.run(log, &stop))
+                watched("ledger", failed, || role.run(log, &fleet, &stop))
             })
         });
         let lake = lake.map(|role| {

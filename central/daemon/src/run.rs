@@ -184,6 +184,7 @@ pub(crate) fn run(
     };
     let served = runtime.spawn(server.serve(surface, stop.clone()));
     runtime.spawn(Arc::clone(&credentials).watch(LOOK_AT_FILES, certificate_metrics, stop.clone()));
+    let ledger = ledger.map(|role| (role, Arc::clone(&fleet)));
     let roles = Roles::start(Arc::clone(&log), lake, feed, ledger, keep, &readiness)?;
     runtime.spawn(watch_losses(Arc::clone(&log), losses_in, stop.clone()));
     runtime.spawn(watch_room(room, stop.clone()));

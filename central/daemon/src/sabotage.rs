@@ -1,11 +1,11 @@
 //! Promises broken on purpose, to see the tests that guard them turn red, and deaths at chosen moments. Test builds only.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use efd_shared_model::BlockNumber;
 use efd_shared_model::ids::EpochLane;
+use efd_shared_model::{BlockNumber, LaneKind, SealedBlock};
 use tokio::sync::mpsc;
 
 use crate::appender::Durable;
@@ -15,6 +15,8 @@ pub(crate) struct Sabotage {
     /// Acknowledge before the log has it.
     pub(crate) ack_early: bool,
     pub(crate) append_delay: Duration,
+    /// Some blocks of telemetry are acknowledged, and the log never has them.
+    pub(crate) swallow: bool,
     /// The feed reads nothing back after a crash.
     pub(crate) no_dedup: bool,
     /// The process dies when records are in public topics that no checkpoint has.
@@ -30,11 +32,12 @@ impl Sabotage {
         for word in words {
             match word.as_str() {
                 "ack-early" => sabotage.ack_early = true,
+                "swallow" => sabotage.swallow = true,
                 "no-dedup" => sabotage.no_dedup = true,
                 "die-after-append" => DIES_AFTER_APPEND.store(true, Ordering::Relaxed),
                 "die-before-checkpoint" => sabotage.dies_before_checkpoint = true,
                 other => bail!(
-                    "--sabotage {other}: there are ack-early, no-dedup, die-after-append, die-before-checkpoint"
+                    "--sabotage {other}: there are ack-early, swallow, no-dedup, die-after-append, die-before-checkpoint"
                 ),
             }
         }
@@ -51,6 +54,13 @@ pub(crate) fn appended(appends: u64) {
     if APPENDS < appends && DIES_AFTER_APPEND.load(Ordering::Relaxed) {
         std::process::abort();
     }
+}
+
+/// Of the first blocks of telemetry some, each once.
+pub(crate) fn swallows(block: &SealedBlock) -> bool {
+    static TELEMETRY: AtomicU64 = AtomicU64::new(0);
+    let is_telemetry = block.id().lane.lane.kind == LaneKind::Telemetry;
+    is_telemetry && [20, 21, 40].contains(&TELEMETRY.fetch_add(1, Ordering::Relaxed))
 }
 
 pub(crate) async fn say_durable(

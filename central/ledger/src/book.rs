@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use efd_central_log::{Partition, Place, Progress};
 use efd_shared_model::digest::Tally;
-use efd_shared_model::{EpochLane, Site, TopicKind, UtcNanos};
+use efd_shared_model::{Committed, EpochLane, Site, TopicKind, UtcNanos};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 
 use crate::numbers::{Mark, Run, Runs, Span};
 use crate::series::{LaneNumber, PublisherKey, PublisherNumber, SeriesNumber};
-use crate::{Hour, LedgerError};
+use crate::{Hour, LedgerError, compare};
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const FILE: &str = "ledger.db";
 pub(crate) const RETIRED_THROUGH: &str = "retired_through";
 const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
@@ -46,8 +46,20 @@ CREATE TABLE other_losses (site TEXT NOT NULL, topic TEXT NOT NULL, hour INTEGER
 CREATE TABLE lanes (id INTEGER PRIMARY KEY, lane TEXT NOT NULL UNIQUE, site TEXT NOT NULL);
 CREATE TABLE blocks (partition TEXT NOT NULL, place INTEGER NOT NULL, lane INTEGER NOT NULL, number INTEGER NOT NULL,
     records INTEGER NOT NULL, sealed_utc INTEGER NOT NULL, taken_utc INTEGER NOT NULL, event_min INTEGER NOT NULL, event_max INTEGER NOT NULL,
-    PRIMARY KEY (partition, place)) WITHOUT ROWID;
+    digest INTEGER, PRIMARY KEY (partition, place)) WITHOUT ROWID;
 CREATE INDEX blocks_by_number ON blocks (lane, number);
+-- What edges say they have committed; lane: with edge and epoch, datum: as it came.
+CREATE TABLE committed (lane TEXT NOT NULL, first INTEGER NOT NULL, standing TEXT NOT NULL, datum BLOB NOT NULL,
+    PRIMARY KEY (lane, first)) WITHOUT ROWID;
+CREATE INDEX committed_by_standing ON committed (standing);
+";
+
+/// From version 1, which did not know statements.
+const SINCE_1: &str = "
+ALTER TABLE blocks ADD COLUMN digest INTEGER;
+CREATE TABLE committed (lane TEXT NOT NULL, first INTEGER NOT NULL, standing TEXT NOT NULL, datum BLOB NOT NULL,
+    PRIMARY KEY (lane, first)) WITHOUT ROWID;
+CREATE INDEX committed_by_standing ON committed (standing);
 ";
 
 /// For whoever asks: never changes anything.
@@ -70,6 +82,7 @@ pub(crate) struct Page {
     pub(crate) series: Vec<(SeriesNumber, Site, String, TopicKind)>,
     pub(crate) publishers: Vec<(PublisherNumber, PublisherKey)>,
     pub(crate) lanes: Vec<(LaneNumber, EpochLane, Site)>,
+    pub(crate) committed: Vec<Committed>,
 }
 
 #[derive(Debug, Clone)]
@@ -116,6 +129,8 @@ pub(crate) struct BlockRow {
     pub(crate) sealed: UtcNanos,
     pub(crate) taken: UtcNanos,
     pub(crate) event: (UtcNanos, UtcNanos),
+    /// Of its records' identities.
+    pub(crate) digest: u64,
 }
 
 /// What a ledger begins with.
@@ -173,9 +188,10 @@ impl Book {
             .map_err(&wrong)?;
         match found {
             VERSION => Ok(()),
-            0 => {
+            0 | 1 => {
                 let transaction = self.connection.transaction().map_err(&wrong)?;
-                transaction.execute_batch(SCHEMA).map_err(&wrong)?;
+                let change = if found == 0 { SCHEMA } else { SINCE_1 };
+                transaction.execute_batch(change).map_err(&wrong)?;
                 transaction
                     .pragma_update(None, "user_version", VERSION)
                     .map_err(&wrong)?;
@@ -196,7 +212,7 @@ impl Book {
         sqlite(action, &self.file)
     }
 
-    fn damaged(&self, what: &dyn std::fmt::Display) -> LedgerError {
+    pub(crate) fn damaged(&self, what: &dyn std::fmt::Display) -> LedgerError {
         LedgerError::Damaged {
             file: self.file.clone(),
             what: what.to_string(),
@@ -353,6 +369,7 @@ fn write(transaction: &Transaction<'_>, page: &Page) -> rusqlite::Result<()> {
         series,
         publishers,
         lanes,
+        committed,
     } = page;
     for (number, site, topic, kind) in series {
         transaction
@@ -432,7 +449,7 @@ fn write(transaction: &Transaction<'_>, page: &Page) -> rusqlite::Result<()> {
     for block in blocks {
         transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT OR REPLACE INTO blocks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute(params![
                 block.partition,
@@ -443,8 +460,12 @@ fn write(transaction: &Transaction<'_>, page: &Page) -> rusqlite::Result<()> {
                 block.sealed.0,
                 block.taken.0,
                 block.event.0.0,
-                block.event.1.0
+                block.event.1.0,
+                signed(block.digest)
             ])?;
+    }
+    for said in committed {
+        compare::write(transaction, said)?;
     }
     Ok(())
 }

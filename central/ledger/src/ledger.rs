@@ -7,16 +7,17 @@ use std::sync::Arc;
 use efd_central_log::{BlockLog, Delivery, LogError, Progress, Stream};
 use efd_shared_avro::{Numbered, Numbers, RecordSchema};
 use efd_shared_model::block::Section;
-use efd_shared_model::digest::LaneDigest;
+use efd_shared_model::committed::COMMITTED_TOPIC;
+use efd_shared_model::digest::{LaneDigest, Tally};
 use efd_shared_model::loss::LOSS_TOPIC;
 use efd_shared_model::{
-    BlockHeader, EpochId, EpochLane, Loss, Site, StreamNumber, TopicKind, UtcNanos,
+    BlockHeader, Committed, EpochId, EpochLane, Loss, Site, StreamNumber, TopicKind, UtcNanos,
 };
 
 use crate::book::{BlockLoss, BlockRow, Book, NumberLoss, Page};
 use crate::numbers::{Mark, Runs, Span};
 use crate::series::{LaneNumber, PublisherKey, PublisherNumber, SeriesNumber};
-use crate::{Hour, LedgerError};
+use crate::{Hour, LedgerError, Standing};
 
 /// Streams that are remembered; more are looked up again.
 const STREAMS_MAX: usize = 1 << 16;
@@ -49,6 +50,12 @@ pub struct Counters {
     /// Blocks, and records of losses, that do not decode.
     pub unreadable: u64,
     pub commits: u64,
+    /// Statements of edges.
+    pub compared: u64,
+    /// Of them, those of which blocks have other records than the edge says.
+    pub differing: u64,
+    /// Blocks that edges believed to be here, and were asked for.
+    pub silent_blocks: u64,
 }
 
 /// Of a stream.
@@ -57,6 +64,7 @@ struct Known {
     series: SeriesNumber,
     site: Site,
     is_of_losses: bool,
+    is_of_statements: bool,
     numbered: Option<Numbered>,
 }
 
@@ -117,6 +125,7 @@ impl Ledger {
             block: sealed,
         } = delivery;
         if !self.progress.has(sealed) {
+            let mut tally = Tally::default();
             match sealed.open() {
                 Ok(block) => {
                     let epoch = sealed.id().lane.epoch;
@@ -126,6 +135,9 @@ impl Ledger {
                         .collect::<Result<Vec<_>, _>>()?;
                     let digests = LaneDigest::new(&sealed.id().lane);
                     for (section, known) in block.sections().zip(known) {
+                        for record in section.records() {
+                            tally.add(digests.of(sealed.id().number, record.index));
+                        }
                         if let Some(known) = known {
                             self.take_section(&known, sealed.header(), section, &digests);
                         }
@@ -137,7 +149,7 @@ impl Ledger {
                     tracing::error!(%error, block = %sealed.id(), "A block of the log cannot be read, and is not counted");
                 }
             }
-            self.note_block(delivery, now);
+            self.note_block(delivery, tally, now);
             self.progress.insert(sealed);
             self.counters.blocks += 1;
         }
@@ -160,6 +172,22 @@ impl Ledger {
         self.committed.clone_from(&self.progress);
         self.counters.commits += 1;
         Ok(())
+    }
+
+    pub(crate) fn settle(
+        &mut self,
+        said: &Committed,
+        standing: Standing,
+    ) -> Result<(), LedgerError> {
+        self.book.set_standing(said, standing)?;
+        self.counters.compared += 1;
+        self.counters.differing += u64::from(standing == Standing::Differs);
+        Ok(())
+    }
+
+    /// Blocks that edges believe to be here, and that are not: news.
+    pub(crate) fn note_silent(&mut self, blocks: u64) {
+        self.counters.silent_blocks += blocks;
     }
 
     /// Days since 1970 whose account may have changed; each is told once.
@@ -204,6 +232,7 @@ impl Ledger {
             series: self.series(site, &declaration.topic, declaration.kind),
             site: site.clone(),
             is_of_losses: declaration.topic == LOSS_TOPIC,
+            is_of_statements: declaration.topic == COMMITTED_TOPIC,
             numbered: is_numbered.then(|| numbered(schema.text())).flatten(),
         });
         if self.streams.len() >= STREAMS_MAX {
@@ -240,6 +269,11 @@ impl Ledger {
             if known.is_of_losses {
                 match Loss::decode(record.datum) {
                     Ok(loss) => self.take_loss(&known.site, header, &loss),
+                    Err(_) => self.counters.unreadable += 1,
+                }
+            } else if known.is_of_statements {
+                match Committed::decode(record.datum) {
+                    Ok(said) => self.page.committed.push(said),
                     Err(_) => self.counters.unreadable += 1,
                 }
             } else if let Some(numbered) = &known.numbered {
@@ -326,7 +360,7 @@ impl Ledger {
         }
     }
 
-    fn note_block(&mut self, delivery: &Delivery, now: UtcNanos) {
+    fn note_block(&mut self, delivery: &Delivery, tally: Tally, now: UtcNanos) {
         let header = delivery.block.header();
         let next = LaneNumber(self.lanes.len() as i64 + 1);
         let lane = *self.lanes.entry(header.id.lane).or_insert(next);
@@ -339,10 +373,11 @@ impl Ledger {
             place: delivery.place.0,
             lane,
             number: header.id.number.0,
-            records: header.records,
+            records: u32::try_from(tally.rows).unwrap_or(u32::MAX),
             sealed: header.clock.utc,
             taken: now,
             event: (header.event_time_min, header.event_time_max),
+            digest: tally.digest,
         });
     }
 }

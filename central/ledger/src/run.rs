@@ -1,10 +1,11 @@
 //! The loop around the ledger: the only part that reads a clock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use efd_central_log::{BlockLog, Delivery, Follower, Generation, LogError};
-use efd_shared_model::UtcNanos;
+use efd_shared_model::{EdgeId, UtcNanos};
 
 use crate::{Ledger, LedgerError};
 
@@ -15,22 +16,25 @@ const BLOCKS_MAX: usize = 4096;
 const BLOCKS_PER_TURN: usize = 64;
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 const FORGET_EVERY: Duration = Duration::from_secs(600);
+const COMPARE_EVERY: Duration = Duration::from_secs(10);
 /// When stopping, a log that gives nothing must not keep the process.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Follows the log into the book until it `is_stopped`: then it takes what the log has, commits it, and ends. Blocks the thread. `report` sees the ledger after every
-/// turn. The log's errors and a full disk are waited for.
+/// Follows the log into the book until it `is_stopped`: then it takes what the log has, commits it, and ends. Blocks the thread. `is_drained` as in
+/// [`Ledger::compare`]; `report` sees the ledger after every turn. The log's errors and a full disk are waited for.
 pub fn run<L: BlockLog + ?Sized>(
     mut ledger: Ledger,
     log: Arc<L>,
     is_stopped: &dyn Fn() -> bool,
+    is_drained: &dyn Fn(EdgeId) -> bool,
     mut report: impl FnMut(&mut Ledger),
 ) -> Result<(), LedgerError> {
     let clock = Clock::new();
     let mut follower = Follower::new(Arc::clone(&log), ledger.committed().clone());
     let mut held: Option<Delivery> = None;
     let mut generation = Generation::default();
-    let (mut committed, mut forgot, mut wait_until) = (clock.now(), clock.now(), Duration::ZERO);
+    let (mut committed, mut forgot, mut compared) = (clock.now(), clock.now(), clock.now());
+    let mut wait_until = Duration::ZERO;
     let mut drain_until = None;
     loop {
         let is_draining = is_stopped();
@@ -66,6 +70,15 @@ pub fn run<L: BlockLog + ?Sized>(
                 wait_until = clock.now() + RETRY_AFTER;
             }
         }
+        if is_idle && !ledger.has_news() && compared + COMPARE_EVERY <= clock.now() {
+            compared = clock.now();
+            if let Err(error) = compare(&mut ledger, &*log, is_drained) {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "What edges have committed is not compared"
+                );
+            }
+        }
         if forgot + FORGET_EVERY <= clock.now() {
             forgot = clock.now();
             if let Err(error) = ledger.forget_old(&*log) {
@@ -86,6 +99,31 @@ pub fn run<L: BlockLog + ?Sized>(
             std::thread::sleep(NAP);
         }
     }
+}
+
+/// What is missing in silence is named, and its edge asked for it.
+fn compare<L: BlockLog + ?Sized>(
+    ledger: &mut Ledger,
+    log: &L,
+    is_drained: &dyn Fn(EdgeId) -> bool,
+) -> Result<(), LedgerError> {
+    let silent = ledger.compare(is_drained)?.silent;
+    if silent.is_empty() {
+        return Ok(());
+    }
+    let news = log.note_lost(&silent)?;
+    if news > 0 {
+        ledger.note_silent(news);
+        let blocks: BTreeMap<String, String> = silent
+            .iter()
+            .map(|(lane, numbers)| (lane.to_string(), numbers.to_string()))
+            .collect();
+        tracing::error!(
+            ?blocks,
+            "Blocks are missing that their edge believes to be here; it is asked for them"
+        );
+    }
+    Ok(())
 }
 
 /// `true` if there may be more at once.

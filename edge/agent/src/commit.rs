@@ -7,6 +7,7 @@
 
 mod epoch;
 mod evict;
+mod statements;
 pub mod substitute;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::recent::Recent;
 use crate::restore;
 
 pub use epoch::begin_epoch;
+pub use statements::Statements;
 
 /// The value of each lane's publishers, kept in the same transaction as its data.
 pub const PUBLISHERS_STATE: &str = "publishers";
@@ -96,6 +98,7 @@ pub struct Committer {
     /// While the reserve is given up, bytes that have to leave for it and for what was committed since: so what others put
     /// on the disk costs no more of the buffer than our own data need.
     pub room_due: Option<u64>,
+    pub statements: Statements,
 }
 
 /// What became of something to be stored.
@@ -136,6 +139,7 @@ impl Committer {
             if now.since(maintained) >= MAINTAIN_EVERY.as_nanos() as i64 || now < maintained {
                 maintained = now;
                 self.store.maintain(now);
+                self.state(now);
                 self.meters.observe_store(&self.store, CENTRE);
                 let bytes_max = self.options.policy.bytes_max;
                 self.meters
@@ -343,8 +347,9 @@ impl Committer {
         }
     }
 
-    fn announce(&self, blocks: &[SealedBlock], committed: UtcNanos) {
+    fn announce(&mut self, blocks: &[SealedBlock], committed: UtcNanos) {
         for block in blocks {
+            self.statements.add(block, committed);
             self.recent.put(block.clone());
             self.notify(Notice::Durable {
                 block: block.clone(),

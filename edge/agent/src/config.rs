@@ -274,6 +274,8 @@ pub struct Commit {
     pub compression: i32,
     /// Into how many lanes, by component, events and telemetry are split.
     pub shards: u16,
+    /// How often the centre is told what was committed, to compare it with what it has.
+    pub state_every: Span,
 }
 
 impl Default for Commit {
@@ -283,6 +285,7 @@ impl Default for Commit {
             bytes: ByteSize::from_bytes(512 << 10),
             compression: 1,
             shards: 1,
+            state_every: Span::from_secs(3600),
         }
     }
 }

@@ -13,12 +13,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use efd_edge_transcode::{LeapSeconds, Outcome, Plan, Stamps};
+use efd_shared_model::committed::{COMMITTED_SCHEMA, COMMITTED_TOPIC};
 use efd_shared_model::loss::{LOSS_SCHEMA, LOSS_TOPIC};
 use efd_shared_model::reduced::{self, REDUCED_TOPIC};
 use efd_shared_model::{
-    BlockBuilder, EventTimeOrigin, Fingerprint, Lane, LaneKind, LeapTable, Loss, LossReason,
-    RecordStamps, Schema, Shard, StreamDeclaration, StreamNumber, TaiNanos, TopicKind, UtcNanos,
-    block::DATUM_BYTES_MAX, component_of,
+    BlockBuilder, Committed, EventTimeOrigin, Fingerprint, Lane, LaneKind, LeapTable, Loss,
+    LossReason, RecordStamps, Schema, Shard, StreamDeclaration, StreamNumber, TaiNanos, TopicKind,
+    UtcNanos, block::DATUM_BYTES_MAX, component_of,
 };
 
 use crate::binding::{Binding, PLANS_MAX, Reading, TopicPlan};
@@ -79,10 +80,11 @@ const EARLIEST: UtcNanos = UtcNanos(946_684_800 * 1_000_000_000);
 pub const LOSS_STREAM: StreamNumber = StreamNumber(1);
 pub const PARKED_STREAM: StreamNumber = StreamNumber(2);
 pub const REDUCED_STREAM: StreamNumber = StreamNumber(3);
-const OWN_LAST: StreamNumber = REDUCED_STREAM;
+pub const COMMITTED_STREAM: StreamNumber = StreamNumber(4);
+const OWN_LAST: StreamNumber = COMMITTED_STREAM;
 
 /// Declared with every epoch.
-pub fn own_streams() -> [(StreamDeclaration, Schema); 3] {
+pub fn own_streams() -> [(StreamDeclaration, Schema); 4] {
     let own = |number, topic: &str, kind, schema: &str| {
         let schema = Schema::new(schema);
         let (dds_topic, dds_type) = (String::new(), String::new());
@@ -112,6 +114,12 @@ pub fn own_streams() -> [(StreamDeclaration, Schema); 3] {
             REDUCED_TOPIC,
             TopicKind::Reduced,
             &reduced::schema(),
+        ),
+        own(
+            COMMITTED_STREAM,
+            COMMITTED_TOPIC,
+            TopicKind::Loss,
+            COMMITTED_SCHEMA,
         ),
     ]
 }
@@ -566,6 +574,12 @@ pub fn named_samples(loss: &Loss) -> u64 {
 pub fn record_loss(builder: &mut BlockBuilder, loss: &Loss, now: UtcNanos) {
     loss.encode(builder.datum(LOSS_STREAM));
     builder.finish(LOSS_STREAM, ours(now));
+}
+
+/// Adds a statement of what was committed to a block of the lane `losses`.
+pub fn record_committed(builder: &mut BlockBuilder, committed: &Committed, now: UtcNanos) {
+    committed.encode(builder.datum(COMMITTED_STREAM));
+    builder.finish(COMMITTED_STREAM, ours(now));
 }
 
 impl Streams {

@@ -479,7 +479,8 @@ impl Meters {
                 "untyped_topics": self.untyped_topics.get(), "participant_restarts": self.participant_restarts.get(),
             },
             "samples": {
-                "received": self.received.get(), "received_bytes": self.received_bytes.get(), "recorded": self.recorded.get(), "waiting": self.waiting.get(),
+                "received": self.received.get(), "received_bytes": self.received_bytes.get(), "recorded": self.recorded.get(),
+                "recorded_bytes": self.recorded_bytes.get(), "waiting": self.waiting.get(),
                 "duplicates": self.duplicates.get(), "undecodable": self.undecodable.get(),
                 "oversize": self.oversize.get() + self.samples_oversize.get(), "malformed": self.samples_malformed.get(),
                 "parked": self.parked.get(),

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::bus::{BUS, Bus, BusNotice};
 use crate::commit::substitute::Reducer;
-use crate::commit::{CommitOptions, Committer, StoreKeeper, begin_epoch};
+use crate::commit::{CommitOptions, Committer, Statements, StoreKeeper, begin_epoch};
 use crate::config::{Config, FillOrder, HTTP_PORT};
 use crate::identity::Identity;
 use crate::idl::IdlFolders;
@@ -230,6 +230,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         next: BTreeMap::new(),
         epoch_declared: false,
         room_due: None,
+        statements: Statements::new(config.commit.state_every.duration()),
     };
     let shipper = Shipper {
         endpoint: Endpoint::new(identity.tls()?, &config.link())?,

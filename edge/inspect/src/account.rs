@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::Path;
 
 use efd_shared_avro::{Numbered, Numbers};
+use efd_shared_model::committed::COMMITTED_TOPIC;
 use efd_shared_model::loss::LOSS_TOPIC;
 use efd_shared_model::reduced::REDUCED_TOPIC;
 use efd_shared_model::time::NANOS_PER_SECOND;
@@ -172,9 +173,11 @@ impl Lost {
 impl<O: Write> Taker<O> for Account {
     fn wants(&mut self, stream: &Stream) -> bool {
         match self.takes {
-            // Nobody published what stands in the place of records.
-            Takes::All => stream.topic != REDUCED_TOPIC,
-            Takes::Records => ![LOSS_TOPIC, REDUCED_TOPIC].contains(&&*stream.topic),
+            // Nobody published what stands in the place of records, nor what the edge says of itself.
+            Takes::All => ![REDUCED_TOPIC, COMMITTED_TOPIC].contains(&&*stream.topic),
+            Takes::Records => {
+                ![LOSS_TOPIC, REDUCED_TOPIC, COMMITTED_TOPIC].contains(&&*stream.topic)
+            }
             Takes::Losses => stream.topic == LOSS_TOPIC,
         }
     }

@@ -9,6 +9,7 @@
 pub mod block;
 pub mod bytes;
 pub mod clock;
+pub mod committed;
 pub mod digest;
 pub mod epoch;
 pub mod ids;
@@ -24,6 +25,7 @@ pub mod time;
 
 pub use block::{Block, BlockBuilder, BlockError, BlockHeader, SealedBlock};
 pub use clock::ClockState;
+pub use committed::Committed;
 pub use digest::{LaneDigest, Tally, identity_digest};
 pub use epoch::EpochDeclaration;
 pub use ids::{

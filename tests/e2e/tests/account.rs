@@ -156,6 +156,38 @@ fn the_account_is_that_of_other_readers() {
     setup.finish();
 }
 
+/// Blocks that the centre acknowledged and does not have: the edge thinks that they are there, until what it says of its hour
+/// is compared.
+#[test]
+fn what_is_missing_in_silence_is_asked_for() {
+    let _turn = exclusive();
+    let mut setup = Setup::with(Options {
+        central_sabotage: vec!["swallow".into()],
+        edge_settings: vec!["commit.state_every=4s".into()],
+        ..Options::new("silent")
+    });
+    if !common::has_sabotage(&common::programs()) {
+        return;
+    }
+    setup.start();
+    setup.run_sim(&with_values(12, 400));
+    let silent = |setup: &Setup| {
+        let status = setup.rig.central_status().unwrap();
+        status["ledger"]["silent_blocks"].as_u64().unwrap()
+    };
+    let found = wait_until(SETTLE, || silent(&setup) == 3);
+    assert!(found, "{}", setup.rig.central_status().unwrap()["ledger"]);
+    setup.rig.drain(SETTLE).unwrap();
+    let statements = account(&setup, &["--all"])["statements"].clone();
+    println!("{statements}");
+    assert!(statements["equal"].as_u64().unwrap() > 0, "{statements}");
+    assert_eq!(statements["differs"], 0, "{statements}");
+    setup.rig.stop().unwrap();
+    assert_eq!(setup.law().lost, 0);
+    setup.check_values("lake");
+    setup.finish();
+}
+
 fn take_away(setup: &Setup, what: &str, arguments: &[&str]) -> Json {
     let mut command = setup.python("take_away.py");
     command.arg(what).args(arguments);

@@ -139,6 +139,7 @@ impl Desk {
                 .filter_map(unknown)
                 .collect::<BTreeMap<_, _>>()
         );
+        answer["statements"] = json!(book.statements()?);
         answer["behind_blocks"] = self.ledger.to_json(&*self.log)["behind_blocks"].clone();
         if asked.verify {
             answer["verify"] = self.verify(&book, &asked.filter)?;

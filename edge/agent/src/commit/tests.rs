@@ -56,6 +56,7 @@ impl Bench {
             reducer,
             meters: Arc::default(),
             recent: Arc::new(Recent::new(1 << 20)),
+            statements: Statements::new(Duration::from_secs(3600)),
             spare,
             notices: notices_in,
             stop: Stop::new(),
@@ -96,7 +97,7 @@ impl Bench {
         self.committer.commit(&mut batch);
     }
 
-    /// Streams are numbered per epoch without a hole: 1 to 3 are the project's own.
+    /// Streams are numbered per epoch without a hole: 1 to 4 are the project's own.
     fn declare(&self, kind: LaneKind, stream: u32) -> Vec<StreamDeclaration> {
         vec![StreamDeclaration {
             number: StreamNumber(stream),
@@ -185,12 +186,12 @@ fn a_block_that_the_store_refuses_is_named_and_the_next_one_is_stored() {
     let mut bench = Bench::new(unlimited());
     let mut batch = Batch::default();
     // A stream whose schema nobody has declared.
-    batch.streams = bench.declare(LaneKind::Telemetry, 4);
+    batch.streams = bench.declare(LaneKind::Telemetry, 5);
     batch.streams[0].schema = Fingerprint::of("other");
     let builder = batch.builder(Lane::new(LaneKind::Telemetry));
     for _ in 0..7 {
-        builder.datum(StreamNumber(4)).push(0);
-        builder.finish(StreamNumber(4), stamps());
+        builder.datum(StreamNumber(5)).push(0);
+        builder.finish(StreamNumber(5), stamps());
     }
     bench.committer.commit(&mut batch);
     let losses = bench.losses();
@@ -202,7 +203,7 @@ fn a_block_that_the_store_refuses_is_named_and_the_next_one_is_stored() {
     assert!(losses[0].detail.contains("refused"), "{}", losses[0].detail);
     assert_eq!(bench.held(LaneKind::Telemetry), 0);
 
-    bench.commit(LaneKind::Telemetry, 4, 2);
+    bench.commit(LaneKind::Telemetry, 5, 2);
     let store = &bench.committer.store;
     let logs = store.reader().logs();
     let telemetry = logs.iter().find(|log| log.lane.kind == LaneKind::Telemetry);
@@ -214,7 +215,7 @@ fn a_block_that_the_store_refuses_is_named_and_the_next_one_is_stored() {
 #[test]
 fn telemetry_leaves_before_events_and_its_loss_is_durable_first() {
     let mut bench = Bench::new(unlimited());
-    bench.commit(LaneKind::Events, 4, 40);
+    bench.commit(LaneKind::Events, 5, 40);
     for stream in 5..10 {
         bench.commit(LaneKind::Telemetry, stream, 39 + stream as usize);
     }
@@ -276,7 +277,7 @@ fn a_flood_leaves_before_its_neighbours_and_is_named_by_its_lane() {
         kind: LaneKind::Events,
         shard: efd_shared_model::Shard::diverted("Test", 0).number(),
     };
-    bench.commit(LaneKind::Telemetry, 4, 40);
+    bench.commit(LaneKind::Telemetry, 5, 40);
     bench.commit(LaneKind::Events, 5, 40);
     for stream in 6..9 {
         bench.commit_to(lane, stream, 41);

@@ -135,7 +135,7 @@ fn a_sample_becomes_a_record_with_its_stamps() {
         (batch.records(), batch.streams.len(), batch.schemas.len()),
         (1, 1, 1)
     );
-    assert_eq!(batch.streams[0].number.0, 4, "1 to 3 are the project's own");
+    assert_eq!(batch.streams[0].number.0, 5, "1 to 4 are the project's own");
     assert_eq!(batch.streams[0].topic, "lsst.sal.Test.logevent_x");
     let block = bench.block(LaneKind::Events).unwrap();
     let (_, record) = block.records().next().unwrap();

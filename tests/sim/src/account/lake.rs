@@ -13,8 +13,8 @@ use super::{Evidence, Lane, NamedLoss};
 use crate::oracle::Publisher;
 
 const LOSSES: &str = "efd.losses";
-/// Statistics in the place of lost records: nobody published them.
-const REDUCED: &str = "efd.reduced";
+/// Statistics in the place of lost records, and what edges say of their hours: nobody published them.
+const UNPUBLISHED: [&str; 2] = ["efd.reduced", "efd.committed"];
 /// Records that the lake could not read: there should be none.
 pub(super) const REJECTED: &str = "efd.rejected";
 
@@ -26,7 +26,8 @@ pub(super) fn read(lake: &Path) -> Result<Evidence> {
     for (_, path) in losses {
         read_losses(&path, &mut evidence).with_context(|| format!("read {}", path.display()))?;
     }
-    for (topic, path) in rows.into_iter().filter(|(topic, _)| topic != REDUCED) {
+    let is_published = |topic: &str| !UNPUBLISHED.contains(&topic);
+    for (topic, path) in rows.into_iter().filter(|(topic, _)| is_published(topic)) {
         let read = if topic == REJECTED {
             read_rejected(&path, &mut evidence)
         } else {
