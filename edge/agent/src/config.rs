@@ -182,10 +182,9 @@ impl BufferQuotas {
             events: bytes(self.events),
             telemetry: bytes(self.telemetry),
             reduced: bytes(self.reduced),
-            flood: self.flood.map_or_else(
-                || Quotas::of_buffer(bytes_max).flood,
-                ByteSize::bytes,
-            ),
+            flood: self
+                .flood
+                .map_or_else(|| Quotas::of_buffer(bytes_max).flood, ByteSize::bytes),
         }
     }
 }

@@ -21,7 +21,10 @@ fn trace(world: &World, book: &Book, seconds: f64, within: f64) -> Trace {
     book.trace(&*world.log, &sought(seconds, within)).unwrap()
 }
 
-fn told(trace: &Trace) -> Vec<(&str, i64, i64, &BTreeMap<String, u64>, u64)> {
+/// Identity, first, last, what names them, how many nothing names.
+type Told<'a> = (&'a str, i64, i64, &'a BTreeMap<String, u64>, u64);
+
+fn told(trace: &Trace) -> Vec<Told<'_>> {
     let gaps = trace.gaps.iter();
     gaps.map(|gap| {
         (
