@@ -76,7 +76,10 @@ fn way(sample: &Json) -> Vec<String> {
         true => ", the publisher's stamp made no sense",
         false => "",
     };
-    let row = |name: &str, time: &str, more: &str| format!("{name:<14}{time:<32}{more}");
+    let row = |name: &str, time: &str, more: &str| {
+        let line = format!("{name:<14}{time:<32}{more}");
+        line.trim_end().to_owned()
+    };
     let log = &sample["log"];
     let place = match log["why"].as_str() {
         Some(why) => why.to_owned(),

@@ -199,3 +199,32 @@ impl Desk {
         progress.into_iter().map(stage).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn work_ends_when_nobody_waits_for_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (send, ended) = channel();
+        let answer = on_a_thread("test", move |is_wanted| {
+            while is_wanted() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            send.send(()).unwrap();
+            Ok(StatusCode::OK.into_response())
+        });
+        // As a request whose client closes the connection.
+        let waited = runtime
+            .block_on(async { tokio::time::timeout(Duration::from_millis(50), answer).await });
+        assert!(waited.is_err());
+        ended.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+}
