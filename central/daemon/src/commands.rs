@@ -1,6 +1,7 @@
 //! What each subcommand does.
 
 mod account;
+mod trace;
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use efd_shared_model::EdgeId;
 use serde_json::Value as Json;
 
 use crate::config::{Config, HTTP_PORT, Role};
-use crate::ledger::Question;
+use crate::ledger::{Question, TraceQuestion};
 use crate::log::Place;
 use crate::meters::PROGRAM;
 use crate::{Arguments, CaCommand, Command, run};
@@ -75,6 +76,21 @@ pub(crate) fn dispatch(arguments: Arguments) -> Result<Exit, Box<dyn std::error:
             };
             let told = Told { json, all };
             account::account(&load(&path, &set, &[])?, &question, told)
+        }
+        Command::Trace {
+            site,
+            topic,
+            time,
+            within,
+            json,
+        } => {
+            let question = TraceQuestion {
+                site,
+                topic,
+                time,
+                within,
+            };
+            trace::trace(&load(&path, &set, &[])?, &question, json)
         }
         Command::Report {
             day_obs,

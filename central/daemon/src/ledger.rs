@@ -4,6 +4,7 @@ mod answer;
 mod ask;
 mod report;
 mod table;
+mod trace;
 mod verify;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use crate::fleet::Fleet;
 pub(crate) use answer::{Desk, routes};
 pub(crate) use ask::{Asked, Question};
 pub(crate) use table::keep_table;
+pub(crate) use trace::TraceQuestion;
 
 #[derive(Clone, Debug, Default)]
 struct Now {

@@ -99,9 +99,25 @@ enum Command {
         /// Topics that are complete too.
         #[arg(long)]
         all: bool,
-        /// Read the stores themselves and hold them against the book; what is missing is asked for again.
+        /// Read the stores themselves and hold them against the book: log, lake and public topics. What is missing is asked for again.
         #[arg(long)]
         verify: bool,
+        #[arg(long)]
+        json: bool,
+    },
+    /// One sample's way, stamp by stamp: from its publisher to the edge, the log, the public topic and the lake; or where it
+    /// ended. Exit code 0 where it is found, 1 where not, 2 without an answer.
+    Trace {
+        /// summit
+        site: String,
+        /// lsst.sal.MTMount.elevation
+        topic: String,
+        /// Its event time: 2026-11-24T06:00:00.125Z, or -5m for five minutes ago.
+        #[arg(allow_hyphen_values = true)]
+        time: String,
+        /// So far from the time, each way; an hour at most. One second where nothing is said.
+        #[arg(long, value_name = "SPAN")]
+        within: Option<String>,
         #[arg(long)]
         json: bool,
     },

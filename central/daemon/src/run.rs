@@ -113,6 +113,12 @@ pub(crate) fn run(
             (false, false) => None,
         };
     }
+    let public = match &feed_options {
+        Some(options) => Some(options.clone()),
+        // Another process feeds; this one may look at what came of it, where it is told how.
+        None if config.kafka.brokers.is_empty() => None,
+        None => self::feed_options(config).ok(),
+    };
     let feed_blocks_max = feed_options
         .as_ref()
         .map_or(0, |options| options.in_flight_blocks_max);
@@ -135,6 +141,7 @@ pub(crate) fn run(
         log: Arc::clone(&log),
         lake: lake.as_ref().map(LakeRole::status),
         feed: feed.as_ref().map(FeedRole::status),
+        public,
         fleet: Arc::clone(&fleet),
         stop: stop.clone(),
         verifying: Arc::default(),

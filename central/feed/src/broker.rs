@@ -93,6 +93,10 @@ pub(crate) struct Met {
     pub offset: i64,
     /// `None` for a record that no feed wrote.
     pub id: Option<RecordId>,
+    /// The event time, of a record of a feed.
+    pub time: Option<UtcNanos>,
+    /// By the broker's clock; `None` where the topic does not keep it.
+    pub appended: Option<UtcNanos>,
 }
 
 /// One connection. Records of a topic are appended in the order of [`Self::send`], each at most once, until

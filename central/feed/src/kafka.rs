@@ -1,21 +1,19 @@
-//! The seam to Kafka, by librdkafka. Only here is rdkafka named.
+//! The seam to Kafka, by librdkafka. Only here, and below, is rdkafka named.
 
 mod acks;
+pub(crate) mod reader;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use efd_central_kafka::{Quiet, block_on, reason};
+use efd_central_kafka::{Connection, Quiet, block_on, reason};
 use efd_central_log::Tenure;
 use efd_central_producer::{Fatal, Limits, Producer, Record, TopicIx};
+use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::broker::{
     Ack, Broker, BrokerError, Ensured, Met, Outgoing, OutputIx, Refusal, SendError, Span,
@@ -25,17 +23,14 @@ use crate::probe::Cluster;
 use crate::wire::{self, HEADER_CLASS, HEADER_ID, HEADER_TIME};
 
 use acks::{ack_of, pack};
+use reader::{Bound, MAY_NOT_BE_READ, Reader, Unread, UnreadTopic};
 
 /// Our topics have one partition: order is by topic.
-const PARTITION: i32 = 0;
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const PARTITION: i32 = 0;
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Topics made by one request: a few seconds of work for a small cluster.
 const CREATE_MAX: usize = 500;
 const CREATE_WITHIN: Duration = Duration::from_secs(60);
-/// Reading back gives up after nothing has come for this long.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// From the end of a partition to looking which have ended.
-const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// Rounds of [`FeedOptions::settle`] before ends that keep moving are taken to be another's work.
 const SETTLE_ROUNDS_MAX: u32 = 20;
 
@@ -47,8 +42,7 @@ pub(crate) struct KafkaBroker {
     acks: Vec<efd_central_producer::Ack>,
     tenure: Tenure,
     /// For reading back.
-    consumer: BaseConsumer<Quiet>,
-    consumer_config: ClientConfig,
+    reader: Reader,
     admin: AdminClient<Quiet>,
     topics: TopicSettings,
     settle: Option<Duration>,
@@ -60,7 +54,7 @@ impl fmt::Debug for KafkaBroker {
     }
 }
 
-fn unavailable(action: &'static str) -> impl Fn(KafkaError) -> BrokerError {
+pub(crate) fn unavailable(action: &'static str) -> impl Fn(KafkaError) -> BrokerError {
     move |error| BrokerError::Unavailable(format!("{action}: {}", reason(&error)))
 }
 
@@ -78,29 +72,13 @@ impl KafkaBroker {
         let closer = producer.closer();
         tenure.at_end(move || closer.purge());
 
-        let mut common = options.kafka.config("efd-feed");
-        // A consumer must have one; no group is ever joined, nothing is ever committed.
-        common.set("group.id", "efd-feed-read-back");
-        let mut config = common.clone();
-        config
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            .set("auto.offset.reset", "earliest")
-            .set("isolation.level", "read_committed")
-            .set("allow.auto.create.topics", "false")
-            .set("fetch.message.max.bytes", "4194304")
-            .set("queued.max.messages.kbytes", "16384");
-        let consumer = make_consumer(&config)?;
-        let admin = common
-            .create_with_context(Quiet)
-            .map_err(unavailable("make admin client"))?;
+        let admin = make_admin(&options.kafka)?;
         Ok(Self {
             producer,
             numbers: Vec::new(),
             acks: Vec::new(),
             tenure,
-            consumer,
-            consumer_config: config,
+            reader: Reader::connect(&options.kafka)?,
             admin,
             topics: options.topics.clone(),
             settle: Some(options.settle),
@@ -109,7 +87,7 @@ impl KafkaBroker {
 
     /// Who is there.
     pub(crate) fn cluster(&self, within: Duration) -> Result<Cluster, BrokerError> {
-        let metadata = self.consumer.fetch_metadata(None, within);
+        let metadata = self.reader.metadata(within);
         let metadata = metadata.map_err(|error| {
             // librdkafka's own error says only that there was no answer.
             BrokerError::Unavailable(self.producer.trouble().unwrap_or_else(|| error.to_string()))
@@ -121,20 +99,6 @@ impl KafkaBroker {
                 .collect(),
             topics: metadata.topics().len(),
         })
-    }
-
-    /// Topics that the cluster has.
-    fn existing(&self) -> Result<BTreeSet<String>, BrokerError> {
-        let metadata = self.consumer.fetch_metadata(None, ANSWER_WITHIN);
-        let metadata = metadata.map_err(unavailable("list topics"))?;
-        let has_partition =
-            |topic: &&rdkafka::metadata::MetadataTopic| !topic.partitions().is_empty();
-        Ok(metadata
-            .topics()
-            .iter()
-            .filter(has_partition)
-            .map(|topic| topic.name().to_owned())
-            .collect())
     }
 
     fn number(&mut self, output: OutputIx, topic: &str) -> TopicIx {
@@ -198,44 +162,9 @@ impl KafkaBroker {
         Ok(answers)
     }
 
-    /// Begin or end of each topic, in few requests.
-    fn bounds(&self, spans: &[Span], which: Offset) -> Result<Vec<Bound>, BrokerError> {
-        if spans.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut list = TopicPartitionList::with_capacity(spans.len());
-        for span in spans {
-            list.add_partition_offset(&span.topic, PARTITION, which)
-                .map_err(unavailable("ask for offsets"))?;
-        }
-        let answer = self.consumer.offsets_for_times(list, ANSWER_WITHIN);
-        let answer = answer.map_err(unavailable("ask for offsets"))?;
-        let of_topic: BTreeMap<String, (Offset, Result<(), KafkaError>)> = answer
-            .elements()
-            .iter()
-            .map(|element| {
-                let answer = (element.offset(), element.error());
-                (element.topic().to_owned(), answer)
-            })
-            .collect();
-        let found = spans
-            .iter()
-            .map(|Span { topic, .. }| match of_topic.get(topic) {
-                Some((Offset::Offset(offset), Ok(()))) => Ok(Ok(*offset)),
-                Some((_, Err(error))) if is_forbidden(error) => Ok(Err(MAY_NOT_BE_READ.to_owned())),
-                Some((_, Err(error))) => Err(BrokerError::Unavailable(format!(
-                    "ask for offsets of {topic}: {}",
-                    reason(error)
-                ))),
-                Some((_, Ok(()))) | None => Err(BrokerError::Unavailable(format!(
-                    "ask for offsets of {topic}: no answer"
-                ))),
-            });
-        found.collect()
-    }
-
     fn settled_ends(&mut self, spans: &[Span]) -> Result<Vec<Bound>, BrokerError> {
-        let mut ends = self.bounds(spans, Offset::End)?;
+        let topics = topics_of(spans);
+        let mut ends = self.reader.bounds(&topics, Offset::End)?;
         // A session without a checkpoint begins with nothing to read: the wait is for the first topics that it finds.
         if spans.is_empty() {
             return Ok(ends);
@@ -245,7 +174,7 @@ impl KafkaBroker {
         };
         for _ in 0..SETTLE_ROUNDS_MAX {
             thread::sleep(settle);
-            let later = self.bounds(spans, Offset::End)?;
+            let later = self.reader.bounds(&topics, Offset::End)?;
             if later == ends {
                 return Ok(ends);
             }
@@ -256,131 +185,17 @@ impl KafkaBroker {
         );
         Ok(ends)
     }
-
-    /// Reads all of `unread`, except topics that may not be read: their spans.
-    fn read(
-        &mut self,
-        unread: Unread,
-        met: &mut dyn FnMut(Met),
-    ) -> Result<Vec<usize>, BrokerError> {
-        let mut forbidden = Vec::new();
-        let mut parts = vec![unread];
-        while let Some(mut part) = parts.pop() {
-            match self.read_part(&mut part, met) {
-                Ok(()) => continue,
-                Err(Unreadable::Other(error)) => return Err(error),
-                Err(Unreadable::Forbidden) => {}
-            }
-            // A consumer says it of a topic only once.
-            self.consumer = make_consumer(&self.consumer_config)?;
-            // And does not say of which: one half has it, or both.
-            let half = part.len() / 2;
-            match part.keys().nth(half).cloned() {
-                Some(middle) if half > 0 => {
-                    let rest = part.split_off(&middle);
-                    parts.extend([rest, part]);
-                }
-                Some(_) | None => forbidden.extend(part.values().map(|topic| topic.span)),
-            }
-        }
-        Ok(forbidden)
-    }
-
-    /// Takes out of `unread` what is read.
-    fn read_part(&self, unread: &mut Unread, met: &mut dyn FnMut(Met)) -> Result<(), Unreadable> {
-        if unread.is_empty() {
-            return Ok(());
-        }
-        let failed = |error| Unreadable::from(unavailable("read back")(error));
-        let mut list = TopicPartitionList::with_capacity(unread.len());
-        for (topic, UnreadTopic { next, .. }) in &*unread {
-            list.add_partition_offset(topic, PARTITION, Offset::Offset(*next))
-                .map_err(failed)?;
-        }
-        self.consumer.assign(&list).map_err(failed)?;
-        let read = self.consume(unread, met);
-        self.consumer.unassign().map_err(failed)?;
-        read
-    }
-
-    /// Until every end is reached.
-    fn consume(&self, unread: &mut Unread, met: &mut dyn FnMut(Met)) -> Result<(), Unreadable> {
-        let mut give_up_at = now() + SILENCE_MAX;
-        let mut look_at: Option<Instant> = None;
-        while !unread.is_empty() {
-            if look_at.is_some_and(|at| at <= now()) {
-                look_at = None;
-                let before = unread.len();
-                self.drop_finished(unread)?;
-                if unread.len() < before {
-                    give_up_at = now() + SILENCE_MAX;
-                }
-                continue;
-            }
-            let until = look_at.map_or(give_up_at, |at| at.min(give_up_at));
-            let wait = until.saturating_duration_since(now());
-            let message = match self.consumer.poll(wait) {
-                Some(Ok(message)) => message,
-                // The consumer was assigned; that any partition has ended is noted here too, but not which.
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    look_at.get_or_insert_with(|| now() + LOOK_AFTER);
-                    continue;
-                }
-                // It is no member of its group, and needs no right to be one.
-                Some(Err(error))
-                    if has_code(&error, RDKafkaErrorCode::GroupAuthorizationFailed) =>
-                {
-                    continue;
-                }
-                Some(Err(error)) if is_forbidden(&error) => return Err(Unreadable::Forbidden),
-                Some(Err(error)) => return Err(unavailable("read back")(error).into()),
-                None if now() < give_up_at => continue,
-                None => {
-                    let (count, limit) = (unread.len(), SILENCE_MAX);
-                    let reason = format!(
-                        "read back: nothing came for {limit:.0?}, {count} topics are not read"
-                    );
-                    return Err(BrokerError::Unavailable(reason).into());
-                }
-            };
-            let Some(topic) = unread.get_mut(message.topic()) else {
-                continue;
-            };
-            give_up_at = now() + SILENCE_MAX;
-            let (offset, span) = (message.offset(), topic.span);
-            topic.next = offset + 1;
-            if offset < topic.end {
-                let id = id_of(&message);
-                met(Met { span, offset, id });
-            }
-            if topic.end <= topic.next {
-                unread.remove(message.topic());
-            }
-        }
-        Ok(())
-    }
-
-    /// Topics whose last offsets hold nothing (compacted, aborted) end without a message. To be done rarely: librdkafka looks
-    /// through all topics for each.
-    fn drop_finished(&self, unread: &mut Unread) -> Result<(), BrokerError> {
-        let positions = self.consumer.position().map_err(unavailable("read back"))?;
-        for element in positions.elements() {
-            if let Offset::Offset(position) = element.offset()
-                && unread
-                    .get(element.topic())
-                    .is_some_and(|topic| topic.end <= position)
-            {
-                unread.remove(element.topic());
-            }
-        }
-        Ok(())
-    }
 }
 
-fn make_consumer(config: &ClientConfig) -> Result<BaseConsumer<Quiet>, BrokerError> {
-    config
+pub(crate) fn make_admin(kafka: &Connection) -> Result<AdminClient<Quiet>, BrokerError> {
+    kafka
+        .config("efd-feed")
         .create_with_context(Quiet)
-        .map_err(unavailable("make consumer"))
+        .map_err(unavailable("make admin client"))
+}
+
+fn topics_of(spans: &[Span]) -> Vec<&str> {
+    spans.iter().map(|span| span.topic.as_str()).collect()
 }
 
 #[expect(
@@ -389,39 +204,6 @@ fn make_consumer(config: &ClientConfig) -> Result<BaseConsumer<Quiet>, BrokerErr
 )]
 fn now() -> Instant {
     Instant::now()
-}
-
-/// Begin or end of a topic, or why it may not be read.
-type Bound = Result<i64, String>;
-/// By topic.
-type Unread = BTreeMap<String, UnreadTopic>;
-
-struct UnreadTopic {
-    span: usize,
-    next: i64,
-    end: i64,
-}
-
-enum Unreadable {
-    /// One of the topics at least.
-    Forbidden,
-    Other(BrokerError),
-}
-
-impl From<BrokerError> for Unreadable {
-    fn from(error: BrokerError) -> Self {
-        Self::Other(error)
-    }
-}
-
-const MAY_NOT_BE_READ: &str = "may not be read (topic authorization failed): what is in it must be known, or it would get records twice";
-
-fn is_forbidden(error: &KafkaError) -> bool {
-    has_code(error, RDKafkaErrorCode::TopicAuthorizationFailed)
-}
-
-fn has_code(error: &KafkaError, code: RDKafkaErrorCode) -> bool {
-    error.rdkafka_error_code() == Some(code)
 }
 
 const REFUSED_TOPIC: [RDKafkaErrorCode; 4] = [
@@ -436,7 +218,7 @@ impl Broker for KafkaBroker {
         if topics.is_empty() {
             return Ok(Vec::new());
         }
-        let existing = self.existing()?;
+        let existing = self.reader.topics()?;
         let missing: Vec<&str> = topics
             .iter()
             .copied()
@@ -447,7 +229,7 @@ impl Broker for KafkaBroker {
             made.extend(self.create(some)?);
         }
         if !missing.is_empty() {
-            self.existing()?;
+            self.reader.topics()?;
         }
         let answer = |topic: &&str| made.get(*topic).cloned().unwrap_or(Ensured::Existed);
         Ok(topics.iter().map(answer).collect())
@@ -459,7 +241,7 @@ impl Broker for KafkaBroker {
         met: &mut dyn FnMut(Met),
     ) -> Result<Vec<Bound>, BrokerError> {
         let mut ends = self.settled_ends(spans)?;
-        let begins = self.bounds(spans, Offset::Beginning)?;
+        let begins = self.reader.bounds(&topics_of(spans), Offset::Beginning)?;
         let mut unread = Unread::new();
         for (ix, ((span, end), begin)) in spans.iter().zip(&ends).zip(begins).enumerate() {
             let (&Ok(end), Ok(begin)) = (end, begin) else {
@@ -480,7 +262,8 @@ impl Broker for KafkaBroker {
                 unread.insert(span.topic.clone(), topic);
             }
         }
-        for ix in self.read(unread, met)? {
+        let forbidden = self.reader.read(unread, met, &|| true)?;
+        for ix in forbidden.unwrap_or_default() {
             ends[ix] = Err(MAY_NOT_BE_READ.to_owned());
         }
         Ok(ends)
@@ -547,10 +330,4 @@ impl Broker for KafkaBroker {
     fn trouble(&self) -> Option<String> {
         self.producer.trouble()
     }
-}
-
-fn id_of(message: &BorrowedMessage<'_>) -> Option<efd_shared_model::RecordId> {
-    let headers = message.headers()?;
-    let id = headers.iter().find(|header| header.key == HEADER_ID)?;
-    wire::decode_id(id.value?)
 }

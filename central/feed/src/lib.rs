@@ -18,10 +18,11 @@
 //! * A checkpoint that cannot be read is moved aside, and the feed begins without: that costs reading, not records.
 //! * Memory is bounded: blocks in flight, records in flight, and ranges owed all have limits.
 //!
-//! Absent: what the records mean, HTTP servers, tokio. Only `kafka.rs` names rdkafka, only `registry/http.rs` ureq.
+//! Absent: what the records mean, HTTP servers, tokio. Only `kafka` and `public.rs` name rdkafka, only `registry/http.rs` ureq.
 //!
 //! Files in the order of the data: `session` takes blocks, routes and sends them; `account` is the book of what was
-//! sent, acknowledged and owed (pure); `checkpoint` is its durable form; `broker` and `registry` are the seams.
+//! sent, acknowledged and owed (pure); `checkpoint` is its durable form; `broker` and `registry` are the seams;
+//! `public` reads what came of it, for whoever asks.
 
 mod account;
 mod broker;
@@ -31,6 +32,7 @@ mod folder;
 mod kafka;
 mod options;
 mod probe;
+mod public;
 mod registry;
 mod route;
 mod session;
@@ -41,7 +43,8 @@ pub mod wire;
 pub use feed::{Feed, FeedError, Stop};
 pub use options::{FeedOptions, OptionsError, RegistryAddress, TopicFormat, TopicSettings};
 pub use probe::{Cluster, ProbeError, ask_brokers, ask_registry};
-pub use route::{Route, RouteKey, Routes};
+pub use public::{Found, Met, PublicError, PublicTopics, Recounted, Spot};
+pub use route::{Route, RouteKey, Routes, plain_topic};
 pub use status::{ParkedOutput, State, Status, StatusReader};
 
 #[cfg(feature = "sabotage")]

@@ -31,25 +31,40 @@ pub type Routes = BTreeMap<RouteKey, Route>;
 impl RouteKey {
     /// The topic where the registry agrees.
     pub(crate) fn plain_topic(&self) -> String {
-        self.shortened("")
+        plain_topic(&self.name)
     }
 
     /// The topic where it does not.
     pub(crate) fn own_topic(&self) -> String {
-        self.shortened(&format!(".{}", self.fingerprint.short()))
+        shortened(&self.name, &format!(".{}", self.fingerprint.short()))
     }
+}
 
-    /// A name that is too long for Kafka keeps its begin and is told apart by a fingerprint of all of it.
-    fn shortened(&self, suffix: &str) -> String {
-        let room = TOPIC_CHARS_MAX - suffix.len();
-        if self.name.len() <= room {
-            return format!("{}{suffix}", self.name);
-        }
-        let whole = Fingerprint::of(&self.name).short();
-        // Names are ASCII by `TopicFormat::name`.
-        let begin: String = self.name.chars().take(room - 1 - whole.len()).collect();
-        format!("{begin}.{whole}{suffix}")
+/// Of a name by the topic format, where the registry agrees.
+pub fn plain_topic(name: &str) -> String {
+    shortened(name, "")
+}
+
+/// Whether it is the topic of a schema of this name that the registry refused under the plain one.
+pub(crate) fn is_own_topic(name: &str, topic: &str) -> bool {
+    let Some((_, digits)) = topic.rsplit_once('.') else {
+        return false;
+    };
+    let is_fingerprint = digits.len() == Fingerprint::of("").short().len()
+        && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_fingerprint && shortened(name, &format!(".{digits}")) == topic
+}
+
+/// A name that is too long for Kafka keeps its begin and is told apart by a fingerprint of all of it.
+fn shortened(name: &str, suffix: &str) -> String {
+    let room = TOPIC_CHARS_MAX - suffix.len();
+    if name.len() <= room {
+        return format!("{name}{suffix}");
     }
+    let whole = Fingerprint::of(name).short();
+    // Names are ASCII by `TopicFormat::name`.
+    let begin: String = name.chars().take(room - 1 - whole.len()).collect();
+    format!("{begin}.{whole}{suffix}")
 }
 
 pub(crate) fn subject(topic: &str) -> String {
@@ -74,6 +89,11 @@ mod tests {
             assert_eq!(topic.len(), TOPIC_CHARS_MAX);
         }
         assert_ne!(a.plain_topic(), b.plain_topic());
+        for key in [&short, &a, &b] {
+            assert!(is_own_topic(&key.name, &key.own_topic()));
+            assert!(!is_own_topic(&key.name, &key.plain_topic()));
+        }
+        assert!(!is_own_topic(&a.name, &b.own_topic()));
         assert!(a.own_topic().ends_with(".44136fa3"));
     }
 }

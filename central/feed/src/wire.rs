@@ -75,6 +75,12 @@ pub fn encode_time(time: UtcNanos) -> [u8; 8] {
     time.0.to_be_bytes()
 }
 
+/// `None` for anything that [`encode_time`] does not write.
+pub fn decode_time(bytes: &[u8]) -> Option<UtcNanos> {
+    let bytes = bytes.try_into().ok()?;
+    Some(UtcNanos(i64::from_be_bytes(bytes)))
+}
+
 pub fn class_text(class: Class) -> &'static str {
     match class {
         Class::Live => "live",
@@ -110,6 +116,13 @@ mod tests {
         let mut unknown_lane = bytes;
         unknown_lane[32] = 99;
         assert_eq!(decode_id(&unknown_lane), None);
+    }
+
+    #[test]
+    fn times_read_back() {
+        let time = UtcNanos(-1_795_399_261_112_196_079);
+        assert_eq!(decode_time(&encode_time(time)), Some(time));
+        assert_eq!(decode_time(&[0; 7]), None);
     }
 
     #[test]

@@ -42,6 +42,7 @@ mod rejected;
 mod requests;
 mod restore;
 mod run;
+mod seek;
 mod table;
 mod write;
 
@@ -61,3 +62,4 @@ pub use rejected::{REJECTED_SCHEMA, REJECTED_TOPIC};
 pub use requests::{Mailbox, Offered, Refused, Request, Requests};
 pub use restore::{Blocks, Candidates, Restored, Wanted};
 pub use run::{Course, run};
+pub use seek::{RowFound, Told, seek, time_of};

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use crate::behind::Counts;
 use crate::{Book, Hour, LedgerError};
 
+pub(crate) use gather::block_losses;
+
 /// What of the account is wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

@@ -30,6 +30,7 @@ mod run;
 mod series;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod verify;
 
 pub use account::{Account, Filter, LaneRow, Row, Stage};
@@ -40,7 +41,8 @@ pub use error::LedgerError;
 pub use ledger::{Counters, Ledger};
 pub use link::LinkHour;
 pub use run::run;
-pub use verify::Difference;
+pub use trace::{Gap, LostBlocks, Neighbour, Publisher, Sighting, Sought, Stamps, Trace};
+pub use verify::{Basis, Difference};
 
 /// Nanoseconds.
 pub const HOUR: i64 = 3_600_000_000_000;

@@ -1,5 +1,7 @@
 //! The ledger over a log in memory, against a naive oracle.
 
+mod trace;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

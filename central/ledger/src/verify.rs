@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use efd_central_log::{BlockLog, Progress};
 use efd_shared_model::digest::Tally;
-use efd_shared_model::{EpochLane, RangeSet, UtcNanos};
+use efd_shared_model::{BlockId, EpochLane, RangeSet, UtcNanos};
 use serde_json::{Value, json};
 
 use crate::behind::{Counts, Held};
@@ -12,7 +13,7 @@ use crate::{Book, Filter, Hour, LedgerError};
 /// Of one topic in one hour, in one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// `log`, `lake`.
+    /// `log`, `lake`, `feed`.
     pub store: &'static str,
     pub site: String,
     pub topic: String,
@@ -125,14 +126,75 @@ impl Book {
         filter: &Filter,
     ) -> Result<Vec<Difference>, LedgerError> {
         let mut expected = self.counts(filter)?;
-        for (key, lacking) in lacks {
-            if let Some(count) = expected.get_mut(key) {
-                *count = count.without(*lacking);
-            }
-        }
-        expected.retain(|_, count| count.rows > 0);
+        subtract(&mut expected, lacks);
         Ok(differences("lake", &expected, found, filter))
     }
+}
+
+/// The book at one moment, and of it what a store has: held against a store that grows, as the book does, while it is read.
+#[derive(Debug)]
+pub struct Basis {
+    blocks: BTreeMap<EpochLane, RangeSet>,
+    expected: Counts,
+}
+
+impl Book {
+    /// `has`: what the store has durably. Else why that cannot be told.
+    pub fn basis<L: BlockLog + ?Sized>(
+        &self,
+        log: &L,
+        has: &Progress,
+        filter: &Filter,
+    ) -> Result<Result<Basis, String>, LedgerError> {
+        // One reading, whatever is written meanwhile.
+        let _reading = self
+            .connection
+            .unchecked_transaction()
+            .map_err(self.wrong("begin to read"))?;
+        let lacks = match self.lacks(log, has)? {
+            Ok(lacks) => lacks,
+            Err(why) => return Ok(Err(why)),
+        };
+        let mut expected = self.counts(filter)?;
+        subtract(&mut expected, &lacks);
+        let both = |(lane, seen): (EpochLane, RangeSet)| {
+            let has = has.seen.get(&lane)?;
+            Some((lane, seen.intersection(has)))
+        };
+        let blocks = self.progress()?.seen.into_iter().filter_map(both).collect();
+        Ok(Ok(Basis { blocks, expected }))
+    }
+}
+
+impl Basis {
+    /// Whether its records are expected. Of other blocks nothing is said.
+    pub fn has(&self, block: BlockId) -> bool {
+        let numbers = self.blocks.get(&block.lane);
+        numbers.is_some_and(|numbers| numbers.contains(block.number.0))
+    }
+
+    pub fn expected(&self) -> &Counts {
+        &self.expected
+    }
+
+    /// `found`: of blocks that it [has](Self::has).
+    pub fn differences(
+        &self,
+        store: &'static str,
+        found: &Counts,
+        filter: &Filter,
+    ) -> Vec<Difference> {
+        differences(store, &self.expected, found, filter)
+    }
+}
+
+fn subtract(expected: &mut Counts, lacks: &Counts) {
+    for (key, lacking) in lacks {
+        if let Some(count) = expected.get_mut(key) {
+            *count = count.without(*lacking);
+        }
+    }
+    expected.retain(|_, count| count.rows > 0);
 }
 
 fn differences(

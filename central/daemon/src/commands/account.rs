@@ -57,7 +57,7 @@ pub(crate) fn account(config: &Config, question: &Question, told: Told) -> Resul
 }
 
 /// The body of an answer that is one.
-fn get(config: &Config, path: &str, within: Duration) -> Result<String> {
+pub(super) fn get(config: &Config, path: &str, within: Duration) -> Result<String> {
     let address = config.http.check(HTTP_PORT)?;
     let reply = client::get(address.listen, path, address.token.as_ref(), within)?;
     let text = String::from_utf8_lossy(&reply.body).into_owned();
@@ -89,7 +89,7 @@ pub(crate) fn report(
     Ok(Exit::Ok)
 }
 
-fn number(value: &Json) -> u64 {
+pub(super) fn number(value: &Json) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
@@ -100,6 +100,7 @@ fn is_well(answer: &Json) -> bool {
     number(&answer["total"]["unnamed"]) == 0
         && is_none(&verify["differences"])
         && is_none(&verify["faults"])
+        && verify["feed"]["failed"] != true
 }
 
 const STAGES: [&str; 2] = ["feed", "lake"];
@@ -157,7 +158,7 @@ fn lines(answer: &Json, all: bool) -> Vec<String> {
     lines
 }
 
-fn text(value: &Json) -> &str {
+pub(super) fn text(value: &Json) -> &str {
     value.as_str().unwrap_or("-")
 }
 
@@ -208,31 +209,78 @@ fn verified(verify: &Json) -> Vec<String> {
         number(&log["damaged_places"]),
         number(&log["asked_for_again"])
     )];
+    lines.extend(public_topics(&verify["feed"]));
     for it in verify["differences"].as_array().unwrap_or(&empty) {
-        let differs = match text(&it["differs"]) {
-            "missing" => "records are missing",
-            "too_many" => "records too many",
+        let differs = match (text(&it["differs"]), text(&it["store"])) {
+            ("missing", _) => "records are missing",
+            ("too_many", "feed") => "records are there twice",
+            ("too_many", _) => "records too many",
             _ => "records are others than the book says",
         };
         let count = match number(&it["count"]) {
             0 => number(&it["expected"]),
             count => count,
         };
+        let why = it["why"].as_str().map(|why| format!("; {why}"));
         lines.push(format!(
-            "DIFFERS  {}: {} {} {}: {count} {differs} ({} of {})",
+            "DIFFERS  {}: {} {} {}: {count} {differs} ({} of {}){}",
             text(&it["store"]),
             text(&it["site"]),
             text(&it["topic"]),
             text(&it["hour"]).get(..13).unwrap_or("-"),
             number(&it["found"]),
-            number(&it["expected"])
+            number(&it["expected"]),
+            why.unwrap_or_default()
         ));
+    }
+    if let Some(repair) = verify["feed"]["repair"].as_str() {
+        lines.push(format!("REPAIR   feed: {repair}"));
     }
     for fault in verify["faults"].as_array().unwrap_or(&empty) {
         lines.push(format!("FAULT    {}", text(&fault["what"])));
     }
     for repair in verify["repaired"].as_array().unwrap_or(&empty) {
         lines.push(format!("REPAIRED {}", text(repair)));
+    }
+    lines
+}
+
+/// What was read of the public topics, and what was not.
+fn public_topics(feed: &Json) -> Vec<String> {
+    let empty = Vec::new();
+    if !feed.is_object() {
+        return Vec::new();
+    }
+    if let Some(why) = feed["not_compared"].as_str() {
+        let word = if feed["failed"] == true {
+            "FAILED"
+        } else {
+            "verified"
+        };
+        return vec![format!("{word}: nothing of the public topics, {why}")];
+    }
+    let mut lines = vec![format!(
+        "verified: {} public topics, {} records read, {} of others",
+        number(&feed["topics"]),
+        number(&feed["records"]),
+        number(&feed["strangers"])
+    )];
+    for it in feed["gone_by_retention"].as_array().unwrap_or(&empty) {
+        lines.push(format!(
+            "not told: {} records of {} {}: the topic's retention may have taken what it got before {}",
+            number(&it["records"]),
+            text(&it["site"]),
+            text(&it["topic"]),
+            text(&it["before"])
+        ));
+    }
+    for it in feed["unread"].as_array().unwrap_or(&empty) {
+        lines.push(format!(
+            "not told: {} {}: {}",
+            text(&it["site"]),
+            text(&it["topic"]),
+            text(&it["why"])
+        ));
     }
     lines
 }

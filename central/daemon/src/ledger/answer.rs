@@ -1,6 +1,7 @@
 //! Answers: the account, and the account held against the stores.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json as Body, Router};
+use efd_central_feed::FeedOptions;
 use efd_central_ledger::{Book, Stage};
 use efd_central_log::{BlockLog, Progress};
 use efd_shared_daemon::clock::utc_now;
@@ -18,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::report::Night;
-use super::{Asked, LedgerStatus, Question};
+use super::{Asked, LedgerStatus, Question, TraceQuestion};
 use crate::fleet::Fleet;
 use crate::roles::{FeedWorkers, LakeStatus, feed_progress};
 
@@ -29,6 +31,8 @@ pub(crate) struct Desk {
     pub(crate) log: Arc<dyn BlockLog>,
     pub(crate) lake: Option<LakeStatus>,
     pub(crate) feed: Option<FeedWorkers>,
+    /// Where the public topics are; `None` where there are none.
+    pub(crate) public: Option<FeedOptions>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) stop: Stop,
     /// A reading of all stores at a time.
@@ -39,6 +43,7 @@ pub(crate) fn routes(desk: Desk) -> Router {
     Router::new()
         .route("/api/v1/account", get(account))
         .route("/api/v1/report", get(report))
+        .route("/api/v1/trace", get(trace))
         .with_state(desk)
 }
 
@@ -47,17 +52,44 @@ async fn account(State(desk): State<Desk>, Query(question): Query<Question>) -> 
         Ok(asked) => asked,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    on_a_thread("account", move || {
-        Ok(Body(desk.answer(&asked)?).into_response())
+    on_a_thread("account", move |is_wanted| {
+        Ok(Body(desk.answer(&asked, is_wanted)?).into_response())
     })
     .await
 }
 
-/// Reading books and stores blocks.
+async fn trace(State(desk): State<Desk>, Query(question): Query<TraceQuestion>) -> Response {
+    let sought = match question.understand("time") {
+        Ok(sought) => sought,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    on_a_thread("trace", move |is_wanted| {
+        let go_on = || is_wanted() && !desk.stop.is_asked();
+        Ok(Body(desk.trace(&sought, &go_on)?).into_response())
+    })
+    .await
+}
+
+/// Asked often while an answer is made; `false` ends it.
+pub(super) type GoOn<'a> = &'a dyn Fn() -> bool;
+
+/// Dropped with the request, by whoever is gone.
+struct Asker(Arc<AtomicBool>);
+
+impl Drop for Asker {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Reading books and stores blocks. `work` is told whether anybody still waits for it.
 async fn on_a_thread(
     what: &'static str,
-    work: impl FnOnce() -> Result<Response> + Send + 'static,
+    work: impl FnOnce(GoOn<'_>) -> Result<Response> + Send + 'static,
 ) -> Response {
+    let is_gone = Arc::<AtomicBool>::default();
+    let _asker = Asker(Arc::clone(&is_gone));
+    let work = move || work(&|| !is_gone.load(Ordering::Acquire));
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => {
@@ -91,7 +123,7 @@ async fn report(State(desk): State<Desk>, Query(asked): Query<ReportQuestion>) -
         Ok(understood) => understood,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    on_a_thread("report", move || {
+    on_a_thread("report", move |_| {
         let told = desk.report(asked.day_obs, &understood, asked.html)?;
         Ok(match asked.html {
             true => Html(told).into_response(),
@@ -119,7 +151,7 @@ impl Desk {
         })
     }
 
-    fn answer(&self, asked: &Asked) -> Result<Json> {
+    fn answer(&self, asked: &Asked, is_wanted: GoOn<'_>) -> Result<Json> {
         let book = Book::open(&self.ledger.folder)?;
         let stages = self.stages(&book)?;
         let account = book.account(&asked.filter, &stages)?;
@@ -142,7 +174,7 @@ impl Desk {
         answer["statements"] = json!(book.statements()?);
         answer["behind_blocks"] = self.ledger.to_json(&*self.log)["behind_blocks"].clone();
         if asked.verify {
-            answer["verify"] = self.verify(&book, &asked.filter)?;
+            answer["verify"] = self.verify(&book, &asked.filter, is_wanted)?;
         }
         Ok(answer)
     }
@@ -166,5 +198,34 @@ impl Desk {
             Ok(Stage { name, lacks })
         };
         progress.into_iter().map(stage).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn work_ends_when_nobody_waits_for_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (send, ended) = channel();
+        let answer = on_a_thread("test", move |is_wanted| {
+            while is_wanted() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            send.send(()).unwrap();
+            Ok(StatusCode::OK.into_response())
+        });
+        // As a request whose client closes the connection.
+        let waited = runtime
+            .block_on(async { tokio::time::timeout(Duration::from_millis(50), answer).await });
+        assert!(waited.is_err());
+        ended.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 }

@@ -1,5 +1,7 @@
 //! The stores read to their ends, held against the book, and put right where that can be done.
 
+mod feed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -15,13 +17,17 @@ use efd_shared_model::UtcNanos;
 use serde_json::{Value as Json, json};
 
 use super::Desk;
+use super::answer::GoOn;
+use feed::FeedRead;
 
 const HOURS_OF_DAY: i64 = 24;
+const BROKEN_OFF: &str = "the centre stops, or nobody waits for the answer any more";
 /// A part is read, and all blocks of its site that the log has.
 const REPAIR_WITHIN: Duration = Duration::from_secs(3600);
 
 impl Desk {
-    pub(super) fn verify(&self, book: &Book, filter: &Filter) -> Result<Json> {
+    /// As long as it `is_wanted` and the centre runs.
+    pub(super) fn verify(&self, book: &Book, filter: &Filter, is_wanted: GoOn<'_>) -> Result<Json> {
         let _alone = match self.verifying.try_lock() {
             Ok(alone) => alone,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -29,9 +35,9 @@ impl Desk {
                 bail!("the stores are being verified already; ask again later")
             }
         };
-        let go_on = || !self.stop.is_asked();
+        let go_on = || is_wanted() && !self.stop.is_asked();
         let held = recount(&*self.log, &go_on).context("read the log")?;
-        let held = held.context("the centre stops")?;
+        let held = held.context(BROKEN_OFF)?;
         let (missing, mut differences) = book.check_log(&held, filter)?;
         // The edge is asked for what the log has lost; what it has not either is named.
         let wanted = match missing.is_empty() {
@@ -53,7 +59,7 @@ impl Desk {
         });
         drop(held);
         if let Some(lake) = &self.lake {
-            let read = self.verify_lake(book, filter, lake.root())?;
+            let read = self.verify_lake(book, filter, lake.root(), &go_on)?;
             answer["lake"] = json!({
                 "commit": read.commit, "files": read.files, "rows": read.rows, "not_compared": read.not_compared,
             });
@@ -61,25 +67,39 @@ impl Desk {
             answer["repaired"] = self.repair(&read.bad)?.into();
             differences.extend(read.differences);
         }
-        let differences: Vec<Json> = differences.iter().map(Difference::to_json).collect();
+        let mut differences: Vec<Json> = differences.iter().map(Difference::to_json).collect();
+        if let Some(read) = self.verify_feed(book, filter, &go_on)? {
+            let FeedRead {
+                told,
+                differences: of_feed,
+            } = read;
+            answer["feed"] = told;
+            differences.extend(of_feed);
+        }
         answer["differences"] = differences.into();
         Ok(answer)
     }
 
-    fn verify_lake(&self, book: &Book, filter: &Filter, root: &Path) -> Result<LakeRead> {
+    fn verify_lake(
+        &self,
+        book: &Book,
+        filter: &Filter,
+        root: &Path,
+        go_on: GoOn<'_>,
+    ) -> Result<LakeRead> {
         let mut read = LakeRead::default();
         let mut found = Counts::new();
         let wanted = |part: &Part| filter.wants_part(part.site.as_str(), &part.topic, days(part));
         let mut visit = |part: PartAudit| {
             read.take(&part, &mut found);
-            match self.stop.is_asked() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+            match go_on() {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
             }
         };
         let audit = audit(root, &wanted, false, &mut visit).context("read the lake")?;
-        if self.stop.is_asked() {
-            bail!("the centre stops");
+        if !go_on() {
+            bail!(BROKEN_OFF);
         }
         (read.commit, read.files, read.rows) = (audit.commit, audit.files, audit.rows);
         let progress = match audit.commit {

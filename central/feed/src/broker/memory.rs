@@ -149,7 +149,13 @@ impl Broker for MemoryBroker {
             let from = from.filter(|&from| from <= log.len() as i64).unwrap_or(0);
             for (offset, id) in (0..).zip(log).skip(from as usize) {
                 let id = Some(*id);
-                met(Met { span, offset, id });
+                met(Met {
+                    span,
+                    offset,
+                    id,
+                    time: None,
+                    appended: None,
+                });
             }
             ends.push(Ok(log.len() as i64));
         }

@@ -18,5 +18,6 @@ mod python;
 mod read;
 mod restore;
 mod sabotage;
+mod seek;
 mod steps;
 mod world;

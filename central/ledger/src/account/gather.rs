@@ -55,7 +55,7 @@ pub(super) fn account(book: &Book, filter: &Filter) -> Result<Account, LedgerErr
             to.uncounted += found.uncounted;
         }
     }
-    let losses = read_block_losses(book, filter)?;
+    let losses = block_losses(book, filter)?;
     let mut holes = Vec::new();
     for (index, one) in series.iter().enumerate() {
         for (hour, found) in &one.hours {
@@ -343,7 +343,10 @@ fn read_others(book: &Book, filter: &Filter) -> Result<Others, LedgerError> {
 }
 
 /// Without those whose blocks came all the same.
-fn read_block_losses(book: &Book, filter: &Filter) -> Result<Vec<(BlockLoss, u64)>, LedgerError> {
+pub(crate) fn block_losses(
+    book: &Book,
+    filter: &Filter,
+) -> Result<Vec<(BlockLoss, u64)>, LedgerError> {
     let wrong = book.wrong("read losses of blocks");
     let seen = book.progress()?.seen;
     let mut statement = book
