@@ -41,7 +41,7 @@ struct Arguments {
     backlog_rate: u32,
     #[arg(long, default_value_t = 30)]
     backlog_seconds: u32,
-    /// More words for the publisher.
+    /// More words for the publisher: `--sim=--component --sim=MTM1M3`.
     #[arg(long)]
     sim: Vec<String>,
     /// `KEY=VALUE` of the edge's configuration.
@@ -113,7 +113,7 @@ enum Phase {
     Live,
     /// MirrorMaker 2's source was filled at the pace at which the backlog was published.
     Backlog,
-    /// It was filled at once, in full batches: no publisher of ours could, but it is the best that it can meet.
+    /// Its source was filled at once, in full batches, as no live publisher fills it: the best case for it.
     Batched,
 }
 
