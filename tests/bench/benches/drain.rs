@@ -8,12 +8,12 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use efd_tests_e2e::{Network, Rig, RigOptions, Sim};
+use efd_tests_e2e::{Network, Oracles, Rig, RigOptions, Sim};
 use efd_tests_testkit::netns::Namespace;
 use efd_tests_testkit::relay::{Direction, Shape};
 use efd_tests_testkit::tmp::WorkDir;
@@ -124,11 +124,11 @@ fn drain(kind: Kind, arguments: &Arguments) -> Result<Json> {
     rig.relay().cut();
     rig.start_central()?;
     rig.start_edge()?;
-    let mut oracles = Vec::new();
+    let mut oracles = Oracles::default();
     while backlog_bytes(&rig)? < arguments.megabytes * 1_000_000 {
         publish(&mut rig, past, 20, arguments.backlog_rate)?;
         rig.sim()?.wait(Duration::from_secs(300))?;
-        oracles.push(set_aside(&rig, oracles.len())?);
+        oracles.set_aside(&rig)?;
     }
     rig.edge()?.stop(Duration::from_secs(120))?;
     let began = Instant::now();
@@ -156,13 +156,13 @@ fn drain(kind: Kind, arguments: &Arguments) -> Result<Json> {
     rig.relay().heal();
     let measured = watch(&mut rig, backlog)?;
     rig.sim()?.wait(Duration::from_secs(seconds + 300))?;
-    oracles.push(set_aside(&rig, oracles.len())?);
+    oracles.set_aside(&rig)?;
     rig.relay().shape_both(Shape::default());
     rig.drain(Duration::from_secs(600))?;
     let rss_most = rig.edge()?.usage()?.rss_bytes_peak;
     let relay = rig.relay().counts();
     rig.stop()?;
-    merge(&rig, &oracles)?;
+    oracles.merge(&rig)?;
     let account = rig.account()?;
     let result = json!({
         "backlog_bytes": backlog, "published": account.published, "lost": account.lost, "duplicate": account.duplicate,
@@ -297,27 +297,4 @@ fn quantiles(before: &[(Option<f64>, u64)], after: &[(Option<f64>, u64)]) -> Jso
         "blocks": all, "p50_within_seconds": quantile(50), "p90_within_seconds": quantile(90),
         "p99_within_seconds": quantile(99), "within": within,
     })
-}
-
-fn set_aside(rig: &Rig, number: usize) -> Result<PathBuf> {
-    let aside = rig.folder().join(format!("oracle-{number}"));
-    fs::rename(rig.oracle(), &aside)
-        .with_context(|| format!("move the oracle to {}", aside.display()))?;
-    Ok(aside)
-}
-
-/// Publishers differ by their process: what all of them published is the list of all.
-fn merge(rig: &Rig, oracles: &[PathBuf]) -> Result<()> {
-    let name = "publishers.json";
-    let mut all = Vec::new();
-    for folder in oracles {
-        let path = folder.join(name);
-        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        let list: Vec<Json> =
-            serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
-        all.extend(list);
-    }
-    fs::create_dir_all(rig.oracle())?;
-    fs::write(rig.oracle().join(name), serde_json::to_vec(&all)?)?;
-    Ok(())
 }

@@ -6,7 +6,9 @@
 //! Absent: any code of the programs under test. The rig speaks to them as a user does: command lines, files, HTTP.
 
 mod account;
+mod oracles;
 mod rig;
 
 pub use account::Account;
+pub use oracles::Oracles;
 pub use rig::{Feed, Host, Log, Network, Rig, RigOptions, Sim};

@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use cache::Cache;
 pub use debian::Group;
 pub use influx::InfluxHome;
-pub use maven::{KafkaHome, RegistryHome};
+pub use maven::{KafkaHome, MirrorHome, RegistryHome};
 pub use vendors::Vendor;
 
 use crate::process::{self, Captured, ProcessError};
@@ -117,6 +117,14 @@ impl Installer {
     /// When a package or a download fails; the error names the command.
     pub fn kafka(&self) -> Result<KafkaHome, InstallError> {
         maven::kafka(self)
+    }
+
+    /// What [`Mirror::start`](crate::services::Mirror::start) needs.
+    ///
+    /// # Errors
+    /// As [`kafka`](Self::kafka).
+    pub fn mirror(&self) -> Result<MirrorHome, InstallError> {
+        maven::mirror(self)
     }
 
     /// What [`Registry::start`](crate::services::Registry::start) needs.

@@ -6,11 +6,14 @@
 //! One thread serves all sockets. What happens to a datagram is decided by [`Link`], which is pure: time and length in,
 //! times of delivery out. Sizes and rates count UDP payload, not headers.
 //!
+//! [`StreamRelay`] is for TCP: it counts, and that is all.
+//!
 //! Invariants: `offered + duplicated = delivered + lost + queue_dropped + cut_dropped + in flight` per direction; without
 //! `reorder` nothing overtakes; what the kernel dropped before the relay saw it is counted apart.
 
 mod link;
 mod pump;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +25,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use link::{Fate, Link, Shape};
+pub use stream::{StreamCounts, StreamRelay};
 
 /// How a relay is started.
 #[derive(Clone, Debug)]

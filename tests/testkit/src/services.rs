@@ -1,9 +1,11 @@
-//! Real services on free ports of 127.0.0.1: a Kafka cluster, one schema registry, one InfluxDB.
+//! Real services on free ports of 127.0.0.1: Kafka clusters, MirrorMaker 2 between two of them, one schema registry, one
+//! InfluxDB.
 //!
 //! They run inside a private network (start them from within [`isolated`](crate::netns::isolated)) as well as outside.
 
 mod influx;
 mod kafka;
+mod mirror;
 mod registry;
 mod secure;
 
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 
 pub use influx::Influx;
 pub use kafka::{Broker, Kafka, KafkaOptions};
+pub use mirror::{Mirror, MirrorOptions};
 pub use registry::{Registry, RegistryOptions};
 pub use secure::{Certificates, Gate};
 

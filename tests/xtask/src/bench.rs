@@ -37,6 +37,8 @@ enum Name {
     Latency,
     /// A backlog over a bad link and over a good one, while live data come: share of the link, live delay, memory, start.
     Drain,
+    /// Bytes on the link for each record, live and of a backlog, beside MirrorMaker 2 on the same values.
+    Link,
     /// The feed into real brokers: records a second by topics, what checkpoints cost, how soon it goes on after a crash.
     Feed,
 }
@@ -55,9 +57,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Name::Load => ("efd-tests-bench", "load"),
         Name::Latency => ("efd-tests-bench", "latency"),
         Name::Drain => ("efd-tests-bench", "drain"),
+        Name::Link => ("efd-tests-bench", "link"),
         Name::Feed => ("efd-central-feed", "feed"),
     };
-    if matches!(arguments.name, Name::Load | Name::Latency | Name::Drain) {
+    if matches!(
+        arguments.name,
+        Name::Load | Name::Latency | Name::Drain | Name::Link
+    ) {
         build_programs(Profile::Release, &[])?;
     }
     let out = root().join("target/bench");
@@ -80,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     )?;
     if matches!(
         arguments.name,
-        Name::Load | Name::Latency | Name::Drain | Name::Query
+        Name::Load | Name::Latency | Name::Drain | Name::Link | Name::Query
     ) {
         // It writes its own.
         return Ok(());

@@ -14,6 +14,12 @@ pub struct KafkaHome {
     pub(crate) folder: PathBuf,
 }
 
+/// An installed MirrorMaker 2.
+#[derive(Clone, Debug)]
+pub struct MirrorHome {
+    folder: PathBuf,
+}
+
 /// An installed schema registry.
 #[derive(Clone, Debug)]
 pub struct RegistryHome {
@@ -23,6 +29,7 @@ pub struct RegistryHome {
 const KAFKA_VERSION: &str = "4.3.1";
 const KAFKA_POM: &str = include_str!("../../services/kafka-pom.xml");
 const KAFKA_LOGGING: &str = include_str!("../../services/kafka-log4j2.xml");
+const MIRROR_POM: &str = include_str!("../../services/mirror-pom.xml");
 const REGISTRY_VERSION: &str = "2.6.13.Final";
 const REGISTRY_POM: &str = include_str!("../../services/registry-pom.xml");
 const PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
@@ -43,6 +50,17 @@ impl KafkaHome {
     /// A formatted, empty data folder of node 1. Copying it saves a JVM's start (1 to 3 s) for each broker.
     pub(crate) fn formatted(&self) -> PathBuf {
         self.folder.join("formatted")
+    }
+}
+
+impl MirrorHome {
+    /// The argument of `java -cp`.
+    pub(crate) fn class_path(&self) -> PathBuf {
+        self.folder.join("lib/*")
+    }
+
+    pub(crate) fn logging(&self) -> PathBuf {
+        self.folder.join("log4j2.xml")
     }
 }
 
@@ -79,6 +97,23 @@ pub(super) fn kafka(installer: &Installer) -> Result<KafkaHome, InstallError> {
         format_storage(installer, &home)
     })?;
     Ok(KafkaHome { folder })
+}
+
+pub(super) fn mirror(installer: &Installer) -> Result<MirrorHome, InstallError> {
+    debian::provide(installer, &[Need::Java])?;
+    let pinned = Pinned {
+        name: "mirror",
+        version: KAFKA_VERSION,
+        by: &[MIRROR_POM, KAFKA_LOGGING],
+    };
+    let folder = installer.cached(&pinned, |folder| {
+        let goal = ["copy-dependencies", "-DincludeScope=runtime"];
+        let lib = folder.join("lib");
+        fetch(installer, "MirrorMaker 2", folder, MIRROR_POM, &goal, &lib)?;
+        let logging = folder.join("log4j2.xml");
+        fs::write(&logging, KAFKA_LOGGING).map_err(at("write", &logging))
+    })?;
+    Ok(MirrorHome { folder })
 }
 
 pub(super) fn registry(installer: &Installer) -> Result<RegistryHome, InstallError> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -23,6 +24,9 @@ pub struct KafkaOptions {
     /// A second listener, with TLS and a login by SCRAM, for users who have just the rights that they were
     /// [given](Kafka::admit). The first stays open to anybody.
     pub secured: Option<Certificates>,
+    /// A further open listener, for a cluster of one: clients are told that it is at this port of 127.0.0.1, where a
+    /// [relay](crate::relay::StreamRelay) stands before [what really listens](Kafka::behind_relay).
+    pub relayed: Option<u16>,
     /// How long a start may take; on an idle machine it is 3 to 4 s, cold 10 s.
     pub ready_within: Duration,
 }
@@ -34,6 +38,7 @@ impl Default for KafkaOptions {
             heap_mib: 512,
             settings: Vec::new(),
             secured: None,
+            relayed: None,
             ready_within: Duration::from_secs(90),
         }
     }
@@ -55,6 +60,7 @@ pub struct Broker {
     port: Port,
     _controller_port: Port,
     secured_port: Port,
+    behind_relay: Port,
 }
 
 impl Kafka {
@@ -64,22 +70,28 @@ impl Kafka {
     /// When it cannot be installed, or is not ready in time (with the end of its log).
     pub fn start(folder: &Path, options: KafkaOptions) -> Result<Self, ServiceError> {
         let home = Installer::new()?.kafka()?;
-        let ports = (0..options.brokers)
-            .map(|_| Ok([Port::reserve()?, Port::reserve()?, Port::reserve()?]));
-        let ports: Vec<[Port; 3]> = ports
+        let ports = (0..options.brokers).map(|_| {
+            Ok([
+                Port::reserve()?,
+                Port::reserve()?,
+                Port::reserve()?,
+                Port::reserve()?,
+            ])
+        });
+        let ports: Vec<[Port; 4]> = ports
             .collect::<io::Result<_>>()
             .map_err(ServiceError::Port)?;
         let voters = ports
             .iter()
             .zip(1..)
-            .map(|([_, controller, _], node)| format!("{node}@127.0.0.1:{}", controller.number()));
+            .map(|([_, controller, ..], node)| format!("{node}@127.0.0.1:{}", controller.number()));
         let voters = voters.collect::<Vec<_>>().join(",");
         let mut brokers = Vec::new();
         for (ports, node) in ports.into_iter().zip(1..) {
             let folder = folder.join(format!("broker-{node}"));
             let numbers = ports.each_ref().map(Port::number);
             let settings = settings(node, &folder.join("data"), numbers, &voters, &options);
-            let [port, controller_port, secured_port] = ports;
+            let [port, controller_port, secured_port, behind_relay] = ports;
             prepare(node, &home, &folder, &settings).map_err(|source| ServiceError::Prepare {
                 path: folder.clone(),
                 source,
@@ -92,6 +104,7 @@ impl Kafka {
                 port,
                 _controller_port: controller_port,
                 secured_port,
+                behind_relay,
             });
         }
         let mut cluster = Self { brokers };
@@ -107,6 +120,15 @@ impl Kafka {
     /// The same of the [secured](KafkaOptions::secured) listener.
     pub fn secured_bootstrap(&self) -> String {
         self.addresses(|broker| &broker.secured_port)
+    }
+
+    /// Where the [relayed](KafkaOptions::relayed) listener listens: what its relay forwards to.
+    pub fn behind_relay(&self) -> SocketAddr {
+        let port = self
+            .brokers
+            .first()
+            .map_or(0, |broker| broker.behind_relay.number());
+        SocketAddr::from(([127, 0, 0, 1], port))
     }
 
     fn addresses(&self, port: impl Fn(&Broker) -> &Port) -> String {
@@ -200,7 +222,7 @@ impl Broker {
 fn settings(
     node: u32,
     data: &Path,
-    [port, controller_port, secured_port]: [u16; 3],
+    [port, controller_port, secured_port, behind_relay]: [u16; 4],
     voters: &str,
     options: &KafkaOptions,
 ) -> String {
@@ -213,12 +235,20 @@ fn settings(
             ",SECURED:SASL_SSL",
         ),
     };
+    let (listener, advertised, protocol) = match options.relayed {
+        None => (String::new(), String::new(), ""),
+        Some(relay) => (
+            format!(",RELAYED://127.0.0.1:{behind_relay}"),
+            format!(",RELAYED://127.0.0.1:{relay}"),
+            ",RELAYED:PLAINTEXT",
+        ),
+    };
     let mut text = format!(
         "process.roles=broker,controller\n\
          node.id={node}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{secured}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{secured}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{secured}{listener}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{secured}{advertised}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{protocols}{protocol}\n\
          controller.listener.names=CONTROLLER\n\
          inter.broker.listener.name=PLAINTEXT\n\
          controller.quorum.voters={voters}\n\
