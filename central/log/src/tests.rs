@@ -334,7 +334,10 @@ mod embedded {
             log.retain(&keep, &[reached(taken.clone())]).unwrap()
         };
         assert_eq!(retain(log.file_bytes()), Retained::default(), "all fits");
-        assert_eq!((retain(log.file_bytes() - 1).removed, first()), (1, Place(2)));
+        assert_eq!(
+            (retain(log.file_bytes() - 1).removed, first()),
+            (1, Place(2))
+        );
         let all_that_may = retain(0);
         assert_eq!((all_that_may.removed, first()), (3, Place(5)));
         assert!(all_that_may.held_back > 0, "{all_that_may:?}");

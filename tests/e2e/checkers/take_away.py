@@ -1,10 +1,11 @@
-"""Takes something away from a centre that is stopped, as a person or a disk might.
+"""Takes something away from a centre or an edge that is stopped, as a person or a disk might.
 
 usage: take_away.py block LOG      one block out of the middle of the log's largest partition
        take_away.py row LAKE TOPIC      one row of one file
        take_away.py older LAKE TOPIC    the newest file becomes a copy of the oldest
+       take_away.py segment BUFFER LANE    the blocks in the middle of the lane's last segment but one become noise
 
-Prints one JSON object: what is gone. records of a block; rows that the file had (before), and has (after).
+Prints one JSON object: what is gone. records of a block, or of blocks; rows that the file had (before), and has (after).
 """
 
 import json
@@ -51,5 +52,16 @@ def older(lake, topic):
     return dict(file=str(newest.relative_to(lake)), before=count[0], after=count[1])
 
 
+def segment(buffer, lane):
+    *_, file, _ = sorted(pathlib.Path(buffer, "segments", lane).glob("*.db"))
+    with sqlite3.connect(file) as connection:
+        rows = connection.execute("SELECT position, number, records FROM blocks ORDER BY position").fetchall()
+        hit = rows[len(rows) // 3 : 2 * len(rows) // 3]
+        for position, _, _ in hit:
+            connection.execute("UPDATE blocks SET data = randomblob(length(data)) WHERE position = ?", [position])
+    connection.close()
+    return dict(file=str(file), numbers=[number for _, number, _ in hit], records=sum(records for *_, records in hit))
+
+
 if __name__ == "__main__":
-    print(json.dumps({"block": block, "row": row, "older": older}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"segment": segment, "block": block, "row": row, "older": older}[sys.argv[1]](*sys.argv[2:])))

@@ -177,6 +177,10 @@ fn what_is_missing_in_silence_is_asked_for() {
     };
     let found = wait_until(SETTLE, || silent(&setup) == 3);
     assert!(found, "{}", setup.rig.central_status().unwrap()["ledger"]);
+    let came = wait_until(SETTLE, || {
+        setup.rig.central_status().unwrap()["log"]["lost_blocks"] == 0
+    });
+    assert!(came, "{}", setup.rig.central_status().unwrap()["log"]);
     setup.rig.drain(SETTLE).unwrap();
     let statements = account(&setup, &["--all"])["statements"].clone();
     println!("{statements}");
@@ -185,6 +189,57 @@ fn what_is_missing_in_silence_is_asked_for() {
     setup.rig.stop().unwrap();
     assert_eq!(setup.law().lost, 0);
     setup.check_values("lake");
+    setup.finish();
+}
+
+/// A segment of the edge becomes noise before the centre has it: what was in it is named by topic, hour and count.
+#[test]
+fn a_damaged_segment_of_the_edge_is_named() {
+    let _turn = exclusive();
+    let mut setup = Setup::with(Options {
+        edge_settings: vec!["buffer.segment_age_max=3s".into()],
+        ..Options::new("segment")
+    });
+    setup.start();
+    setup.run_sim(&with_values(4, 400));
+    setup.rig.drain(SETTLE).unwrap();
+    setup.rig.relay().cut();
+    let first = setup.rig.oracle();
+    let aside = setup.rig.folder().join("oracle-first");
+    std::fs::rename(&first, &aside).unwrap();
+    setup.run_sim(&with_values(8, 400));
+    let edge = setup.rig.edge().unwrap();
+    assert!(edge.stop(SETTLE).unwrap().success());
+    let buffer = setup.rig.buffer();
+    let gone = take_away(&setup, "segment", &[buffer.to_str().unwrap(), "telemetry"]);
+    setup.rig.start_edge().unwrap();
+    setup.rig.relay().heal();
+    let corrupt = |setup: &Setup| setup.edge_number("/losses_of_last_day/corrupt");
+    let met = wait_until(SETTLE, || {
+        corrupt(&setup) == gone["records"].as_u64().unwrap()
+    });
+    assert!(met, "{}", setup.rig.edge_status().unwrap());
+    setup.rig.drain(SETTLE).unwrap();
+
+    let told = account(&setup, &["--verify", "--hours"]);
+    println!("{told:#}");
+    let rows = told["rows"].as_array().unwrap();
+    let lost: u64 = rows
+        .iter()
+        .map(|row| row["lost"]["corrupt"].as_u64().unwrap_or(0))
+        .sum();
+    let reasons = rows
+        .iter()
+        .flat_map(|row| row["lost"].as_object().unwrap().keys());
+    assert!(reasons.clone().all(|reason| reason == "corrupt"), "{told}");
+    assert_eq!(lost, gone["records"].as_u64().unwrap(), "{gone}");
+    let hit = rows.iter().filter(|row| row["lost"]["corrupt"].is_u64());
+    let hit: Vec<&str> = hit.filter_map(|row| row["topic"].as_str()).collect();
+    assert!(
+        hit.len() > 2 && hit.iter().all(|topic| topic.starts_with("lsst.sal.")),
+        "{hit:?}"
+    );
+    setup.rig.stop().unwrap();
     setup.finish();
 }
 

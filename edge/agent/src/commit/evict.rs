@@ -247,17 +247,26 @@ impl Committer {
             return;
         }
         let (numbers, now) = (RangeSet::from_iter([id.number.0..=id.number.0]), utc_now());
-        let losses = block_losses(
-            LossReason::Corrupt,
-            &id.lane,
-            &numbers,
-            -1,
-            (now, now),
-            reason,
-        );
+        // Beside a block that cannot be read its row often can.
+        let (count, span) = match self.row_of(id, &numbers) {
+            Some((records, (first, last))) => (records as i64, (first, last.saturating_add(1))),
+            None => (-1, (now, now)),
+        };
+        let losses = block_losses(LossReason::Corrupt, &id.lane, &numbers, count, span, reason);
         if let Err(error) = self.name(&losses) {
             tracing::error!(error = &error as &dyn std::error::Error, block = %id, "Naming a damaged block failed");
         }
+    }
+
+    /// Records and event times of a block, by its row.
+    fn row_of(&mut self, id: &BlockId, numbers: &RangeSet) -> Option<(u64, (UtcNanos, UtcNanos))> {
+        let holds = |info: &&SegmentInfo| {
+            let contents = info.contents.lanes.get(&id.lane);
+            contents.is_some_and(|contents| contents.numbers.contains(id.number.0))
+        };
+        let key = self.store.segments().iter().find(holds)?.key.clone();
+        let tally = self.store.tally(&key, &id.lane, numbers).ok()?;
+        Some((tally.records, tally.event_span?))
     }
 
     /// One block of the lane `losses`, durable when this returns.
