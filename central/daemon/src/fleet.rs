@@ -80,6 +80,10 @@ impl Fleet {
             clones: 0,
             heartbeat: None,
         });
+        if edge.sessions == 0 {
+            // What it said before, it said of another time.
+            edge.heartbeat = None;
+        }
         edge.sessions += 1;
         edge.remote = remote.to_string();
         edge.heard = utc_now();
@@ -115,14 +119,19 @@ impl Fleet {
         }
     }
 
-    /// Whether the edge is here, and has said last that the centre has everything of it.
+    /// Whether the edge is here, and whoever ships for it has said last that the centre has everything.
     pub(crate) fn is_drained(&self, edge: EdgeId) -> bool {
         let edges = self.edges();
-        let mut of_edge = edges.iter().filter(|((id, _), _)| *id == edge);
-        of_edge.any(|(_, edge)| {
+        let of_edge = edges.iter().filter(|((id, _), _)| *id == edge);
+        let mut here = of_edge
+            .map(|(_, edge)| edge)
+            .filter(|edge| 0 < edge.sessions)
+            .peekable();
+        let has_nothing = |edge: &Edge| {
             let heartbeat = edge.heartbeat.as_ref();
-            0 < edge.sessions && heartbeat.is_some_and(|heartbeat| heartbeat.backlog_bytes == 0)
-        })
+            heartbeat.is_some_and(|heartbeat| heartbeat.backlog_bytes == 0)
+        };
+        here.peek().is_some() && here.all(has_nothing)
     }
 
     pub(crate) fn refused(&self, _violation: &Violation) {

@@ -2,7 +2,9 @@
 //! for it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
+use efd_central_log::LogError;
 use efd_shared_model::digest::Tally;
 use efd_shared_model::{Committed, EdgeId, EpochLane, RangeSet};
 use rusqlite::{Transaction, params};
@@ -43,57 +45,80 @@ pub struct Compared {
     pub differing: u64,
 }
 
+/// What the log knows of a lane's blocks.
+#[derive(Clone, Debug, Default)]
+pub struct InLog {
+    /// Were there, and may have been let go.
+    pub received: RangeSet,
+    /// Were lost, and are not at the edge either.
+    pub absent: RangeSet,
+}
+
 /// Of a block that came; `None`: taken by a ledger that did not reckon it.
 type Found = BTreeMap<u64, Option<Tally>>;
 
-/// Gives too what has not come.
-fn judge(
-    said: &Committed,
-    found: &Found,
-    seen: &RangeSet,
-    named: &RangeSet,
-) -> (Standing, RangeSet) {
-    let mut all = RangeSet::new();
-    all.insert_range(said.first_block..=said.last_block);
-    let absent = all.difference(seen).difference(named);
-    if !absent.is_empty() {
-        return (Standing::Open, absent);
-    }
+/// Of whom all blocks have come.
+fn judge(said: &Committed, found: &Found) -> Standing {
     let mut sum = Tally::default();
     for number in said.first_block..=said.last_block {
         match found.get(&number) {
             Some(Some(tally)) => sum.union(*tally),
-            Some(None) | None => return (Standing::Unknown, absent),
+            Some(None) | None => return Standing::Unknown,
         }
     }
-    let standing = match sum == said.records {
+    match sum == said.records {
         true => Standing::Equal,
         false => Standing::Differs,
-    };
-    (standing, absent)
+    }
 }
 
 impl Ledger {
-    /// To be called when the ledger has taken and committed what the log had. `is_drained`: whether that edge has just said
-    /// that the centre has everything of it.
+    /// To be called when the ledger has taken and committed all that the log had. `is_drained`: whether that edge has said last
+    /// that the centre has everything of it. What is absent then, and was at the call before, is silent.
     pub fn compare(
         &mut self,
         is_drained: &dyn Fn(EdgeId) -> bool,
+        in_log: &dyn Fn(&EpochLane) -> Result<InLog, LogError>,
     ) -> Result<Compared, LedgerError> {
         let mut compared = Compared::default();
+        let mut suspects: BTreeMap<EpochLane, RangeSet> = BTreeMap::new();
+        let mut lanes: BTreeMap<EpochLane, (RangeSet, InLog)> = BTreeMap::new();
         let book = self.reader()?;
         for said in book.open_statements()? {
-            let nothing = RangeSet::new();
-            let seen = self.committed().seen.get(&said.lane).unwrap_or(&nothing);
-            let named = book.named_blocks(&said.lane)?;
-            let (standing, absent) = judge(&said, &book.found(&said)?, seen, &named);
+            let (named, log) = match lanes.entry(said.lane) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    new.insert((book.named_blocks(&said.lane)?, in_log(&said.lane)?))
+                }
+            };
+            let mut absent = RangeSet::from_iter([said.first_block..=said.last_block]);
+            if let Some(seen) = self.committed().seen.get(&said.lane) {
+                absent.subtract(seen);
+            }
+            absent.subtract(named);
+            let standing = if absent.is_empty() {
+                judge(&said, &book.found(&said)?)
+            } else {
+                // The ledger has read all that the log holds: what was there, and it never saw, the log has let go.
+                absent.subtract(&log.received);
+                absent.subtract(&log.absent);
+                match absent.is_empty() {
+                    true => Standing::Unknown,
+                    false => Standing::Open,
+                }
+            };
             match standing {
                 Standing::Open if is_drained(said.lane.edge) => {
-                    compared.silent.entry(said.lane).or_default().union(&absent);
+                    if let Some(before) = self.suspects.get(&said.lane) {
+                        let silent = absent.intersection(before);
+                        if !silent.is_empty() {
+                            compared.silent.entry(said.lane).or_default().union(&silent);
+                        }
+                    }
+                    suspects.entry(said.lane).or_default().union(&absent);
                 }
-                Standing::Open => {}
+                Standing::Open | Standing::Unknown => {}
                 Standing::Equal => compared.equal += 1,
-                Standing::Unknown => {}
                 Standing::Differs => {
                     compared.differing += 1;
                     tracing::error!(
@@ -106,6 +131,7 @@ impl Ledger {
                 self.settle(&said, standing)?;
             }
         }
+        self.suspects = suspects;
         Ok(compared)
     }
 }

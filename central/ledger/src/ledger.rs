@@ -11,7 +11,8 @@ use efd_shared_model::committed::COMMITTED_TOPIC;
 use efd_shared_model::digest::{LaneDigest, Tally};
 use efd_shared_model::loss::LOSS_TOPIC;
 use efd_shared_model::{
-    BlockHeader, Committed, EpochId, EpochLane, Loss, Site, StreamNumber, TopicKind, UtcNanos,
+    BlockHeader, Committed, EpochId, EpochLane, Loss, RangeSet, Site, StreamNumber, TopicKind,
+    UtcNanos,
 };
 
 use crate::book::{BlockLoss, BlockRow, Book, NumberLoss, Page};
@@ -39,6 +40,8 @@ pub struct Ledger {
     numbers: Numbers,
     /// Days of UTC that were counted in since somebody asked.
     touched: BTreeSet<i64>,
+    /// Blocks that were absent when statements were compared last.
+    pub(crate) suspects: BTreeMap<EpochLane, RangeSet>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +89,7 @@ impl Ledger {
             counters: Counters::default(),
             numbers: Numbers::default(),
             touched: BTreeSet::new(),
+            suspects: BTreeMap::new(),
         };
         Ok((ledger, progress))
     }
@@ -273,8 +277,14 @@ impl Ledger {
                 }
             } else if known.is_of_statements {
                 match Committed::decode(record.datum) {
-                    Ok(said) => self.page.committed.push(said),
-                    Err(_) => self.counters.unreadable += 1,
+                    // An edge speaks for itself, and no block is empty.
+                    Ok(said)
+                        if said.lane.edge == header.id.lane.edge
+                            && said.last_block - said.first_block < said.records.rows =>
+                    {
+                        self.page.committed.push(said);
+                    }
+                    Ok(_) | Err(_) => self.counters.unreadable += 1,
                 }
             } else if let Some(numbered) = &known.numbered {
                 let mut numbers = std::mem::take(&mut self.numbers);

@@ -36,7 +36,7 @@ mod verify;
 pub use account::{Account, Filter, LaneRow, Row, Stage};
 pub use behind::{Counts, Held, Key, recount};
 pub use book::Book;
-pub use compare::{Compared, Standing};
+pub use compare::{Compared, InLog, Standing};
 pub use error::LedgerError;
 pub use ledger::{Counters, Ledger};
 pub use link::LinkHour;

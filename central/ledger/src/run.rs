@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use efd_central_log::{BlockLog, Delivery, Follower, Generation, LogError};
-use efd_shared_model::{EdgeId, UtcNanos};
+use efd_shared_model::{EdgeId, EpochLane, UtcNanos};
 
-use crate::{Ledger, LedgerError};
+use crate::{InLog, Ledger, LedgerError};
 
 const NAP: Duration = Duration::from_millis(200);
 const COMMIT_EVERY: Duration = Duration::from_secs(2);
@@ -41,10 +41,10 @@ pub fn run<L: BlockLog + ?Sized>(
         if is_draining {
             drain_until.get_or_insert_with(|| clock.now() + DRAIN_WITHIN);
         }
-        let mut is_idle = true;
+        let (mut is_idle, mut has_read_all) = (true, false);
         if wait_until <= clock.now() && ledger.waiting() < BLOCKS_MAX {
             match turn(&mut ledger, &mut follower, &mut held, &*log) {
-                Ok(is_more) => is_idle = !is_more,
+                Ok(is_more) => (is_idle, has_read_all) = (!is_more, !is_more),
                 Err(LogError::Closed) => return Err(LogError::Closed.into()),
                 Err(error) => {
                     tracing::error!(%error, "The ledger cannot read the log");
@@ -70,7 +70,7 @@ pub fn run<L: BlockLog + ?Sized>(
                 wait_until = clock.now() + RETRY_AFTER;
             }
         }
-        if is_idle && !ledger.has_news() && compared + COMPARE_EVERY <= clock.now() {
+        if has_read_all && !ledger.has_news() && compared + COMPARE_EVERY <= clock.now() {
             compared = clock.now();
             if let Err(error) = compare(&mut ledger, &*log, is_drained) {
                 tracing::warn!(
@@ -107,7 +107,14 @@ fn compare<L: BlockLog + ?Sized>(
     log: &L,
     is_drained: &dyn Fn(EdgeId) -> bool,
 ) -> Result<(), LedgerError> {
-    let silent = ledger.compare(is_drained)?.silent;
+    let absent = log.health().absent;
+    let in_log = |lane: &EpochLane| {
+        Ok(InLog {
+            received: log.received(*lane)?,
+            absent: absent.get(lane).cloned().unwrap_or_default(),
+        })
+    };
+    let silent = ledger.compare(is_drained, &in_log)?.silent;
     if silent.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! The ledger over a log in memory, against a naive oracle.
 
+mod compare;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ use efd_shared_model::{
 };
 use proptest::prelude::*;
 
-use crate::{Account, Compared, Filter, HOUR, Hour, Ledger, Row, Stage, recount};
+use crate::{Account, Filter, HOUR, Hour, Ledger, Row, Stage, recount};
 
 const SCALARS: &str = r#"{"name":"lsst.sal.Test.scalars","type":"record","fields":[
     {"name":"private_identity","type":"string","default":""},{"name":"private_origin","type":"long","default":0},
@@ -201,89 +202,6 @@ fn gap(reason: LossReason, first: i64, last: i64, until_seconds: i64) -> Loss {
 fn of_topic(account: &Account, topic: &str) -> Vec<Row> {
     let rows = account.rows.iter().filter(|row| row.topic == topic);
     rows.cloned().collect()
-}
-
-/// What its blocks are, by the edge.
-fn said_of(blocks: &[&SealedBlock]) -> Committed {
-    let (first, more) = blocks.split_first().unwrap();
-    let mut said = Committed::of(first, UtcNanos(1));
-    for block in more {
-        assert!(said.extend(block, UtcNanos(2)));
-    }
-    said
-}
-
-#[test]
-fn what_an_edge_says_and_the_centre_has_not_is_asked_for_when_the_edge_thinks_it_is_here() {
-    let mut world = World::new();
-    let blocks: Vec<_> = (1..=4)
-        .map(|at| world.telemetry(&[sample(2 * at, at), sample(2 * at + 1, at)]))
-        .collect();
-    for at in [0, 1, 3] {
-        world.append(Class::Live, &blocks[at]);
-    }
-    let statements = [
-        said_of(&[&blocks[0], &blocks[1]]),
-        said_of(&[&blocks[2], &blocks[3]]),
-    ];
-    for said in &statements {
-        let block = world.statement(said);
-        world.append(Class::Live, &block);
-    }
-    let mut ledger = world.take_all(2);
-    let lane = blocks[0].id().lane;
-    let standing = |ledger: &Ledger| ledger.reader().unwrap().statements().unwrap();
-
-    let before = ledger.compare(&|_| false).unwrap();
-    assert_eq!(
-        (before.equal, before.silent.len()),
-        (1, 0),
-        "it may still come"
-    );
-    let silent = ledger.compare(&|edge| edge == lane.edge).unwrap().silent;
-    assert_eq!(silent[&lane].to_string(), "{3}");
-    let known = standing(&ledger);
-    assert_eq!((known["equal"], known["open"]), (1, 1), "{known:?}");
-
-    drop(ledger);
-    world.append(Class::Fill, &blocks[2]);
-    let mut ledger = world.take_all(1);
-    let compared = ledger.compare(&|_| true).unwrap();
-    assert_eq!((compared.equal, compared.silent.len()), (1, 0));
-    assert_eq!(standing(&ledger)["equal"], 2);
-    assert_eq!(ledger.compare(&|_| true).unwrap(), Compared::default());
-}
-
-#[test]
-fn statements_of_lost_blocks_and_of_other_records_are_told_apart() {
-    let mut world = World::new();
-    let (one, two) = (
-        world.telemetry(&[sample(1, 1)]),
-        world.telemetry(&[sample(2, 1)]),
-    );
-    world.append(Class::Live, &one);
-    let mut more = said_of(&[&one]);
-    more.records.rows += 1;
-    let lane = one.id().lane;
-    let lost = Loss {
-        epoch: lane.epoch.to_string(),
-        lane: lane.lane.to_string(),
-        first_block: 2,
-        last_block: 2,
-        count: 1,
-        ..Loss::new(LossReason::Corrupt, UtcNanos(1), UtcNanos(2))
-    };
-    let statements = [world.statement(&more), world.statement(&said_of(&[&two]))];
-    let losses = world.losses(&[lost]);
-    for block in statements.iter().chain([&losses]) {
-        world.append(Class::Live, block);
-    }
-    let mut ledger = world.take_all(1);
-    let compared = ledger.compare(&|_| true).unwrap();
-    assert_eq!((compared.differing, compared.silent.len()), (1, 0));
-    let known = ledger.reader().unwrap().statements().unwrap();
-    assert_eq!((known["differs"], known["unknown"]), (1, 1), "{known:?}");
-    assert_eq!(ledger.counters().differing, 1);
 }
 
 #[test]

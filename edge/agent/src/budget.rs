@@ -246,7 +246,8 @@ impl Budgets {
     fn judge_one(&mut self, index: BudgetIndex, span: f64) -> Option<Switch> {
         let place = index.0 as usize;
         let budget = self.budget(self.topics.get(place)?);
-        let full = budget * self.window_ns() / 1e9;
+        // A budget of nothing is a byte: or its topic would leave and come back at every look.
+        let full = (budget * self.window_ns() / 1e9).max(1.0);
         let topic = self.topics.get_mut(place)?;
         let bytes = std::mem::take(&mut topic.bytes) as f64;
         if !std::mem::replace(&mut topic.begun, true) {

@@ -99,6 +99,17 @@ pub struct Committer {
     /// on the disk costs no more of the buffer than our own data need.
     pub room_due: Option<u64>,
     pub statements: Statements,
+    pub state: State,
+}
+
+/// What may not be done at the moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct State {
+    /// Something could not be stored and is given up, as we are to stop: what would follow may rest on it. So nothing is
+    /// stored any more, and the next start names what is absent.
+    pub has_given_up: bool,
+    /// A block of losses is sealed and not yet stored: the next one has the same number, so nothing is named.
+    pub is_naming: bool,
 }
 
 /// What became of something to be stored.
@@ -139,7 +150,7 @@ impl Committer {
             if now.since(maintained) >= MAINTAIN_EVERY.as_nanos() as i64 || now < maintained {
                 maintained = now;
                 self.store.maintain(now);
-                self.state(now);
+                self.state_committed(now);
                 self.meters.observe_store(&self.store, CENTRE);
                 let bytes_max = self.options.policy.bytes_max;
                 self.meters
@@ -183,6 +194,9 @@ impl Committer {
 
     /// Stops where something could not be stored: what follows may rest on it.
     fn commit(&mut self, batch: &mut Batch) {
+        if self.state.has_given_up {
+            return;
+        }
         if self.until_stored("declare epoch", Self::declare_epoch) == Stored::No {
             return;
         }
@@ -273,7 +287,10 @@ impl Committer {
             self.announce(&blocks, utc_now());
         }
         let committed = utc_now();
-        let Some(blocks) = self.append(name, blocks, values, committed) else {
+        self.state.is_naming = kind == LaneKind::Losses;
+        let stored = self.append(name, blocks, values, committed);
+        self.state.is_naming = false;
+        let Some(blocks) = stored else {
             return false;
         };
         if let Some(due) = &mut self.room_due {
@@ -371,6 +388,8 @@ impl Committer {
         what: &'static str,
         mut work: impl FnMut(&mut Self) -> Result<(), StoreError>,
     ) -> Stored {
+        // Once more when we are to stop: room may have been made.
+        let mut is_last = false;
         while let Err(error) = work(self) {
             self.meters.store_errors.inc();
             if error.is_refusal() {
@@ -389,7 +408,9 @@ impl Committer {
             if error.is_no_space() {
                 self.retain(utc_now(), Room::None);
             }
-            if self.stop.wait_timeout(RETRY_AFTER) {
+            let is_stopping = self.stop.wait_timeout(RETRY_AFTER);
+            if std::mem::replace(&mut is_last, is_stopping) {
+                self.state.has_given_up = true;
                 tracing::error!(
                     "Stopped while the buffer takes nothing; what waits in memory is lost, and named after the next start"
                 );

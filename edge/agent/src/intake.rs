@@ -435,9 +435,9 @@ impl Intake {
         }
     }
 
-    /// Of a record.
+    /// Of a record that comes now; what waited for its type is of another time.
     fn charge(&mut self, budget: Option<BudgetIndex>, bytes: usize) {
-        if let Some(budget) = budget {
+        if let Some(budget) = budget.filter(|_| !self.is_at_home) {
             self.budgets.take(budget, bytes);
         }
     }

@@ -231,6 +231,7 @@ pub fn run(config: &Config, sabotage: Sabotage) -> Result<()> {
         epoch_declared: false,
         room_due: None,
         statements: Statements::new(config.commit.state_every.duration()),
+        state: Default::default(),
     };
     let shipper = Shipper {
         endpoint: Endpoint::new(identity.tls()?, &config.link())?,

@@ -130,7 +130,8 @@ blocks that were removed or damaged leave such gaps, and are listed below the ta
     /// What the edge would remove now, and why. Nothing is removed.
     #[command(after_help = "\
 Age removes closed segments that are acknowledged; bytes remove the rest: what the centre has, then topics that are over
-their budget, each in a lane of its own, then the oldest telemetry, then statistics, then events. LOST RECORDS are those that only this buffer has: the edge names them before it removes them.")]
+their budget, each in a lane of its own, then the oldest telemetry, then statistics, then events. LOST RECORDS are those
+that only this buffer has: the edge names them before it removes them.")]
     Retention {
         /// The buffer's folder.
         path: PathBuf,

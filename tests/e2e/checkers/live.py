@@ -29,7 +29,7 @@ def took(consumer, topic):
     consumer.assign([TopicPartition(topic, 0, low)])
     offset = low
     while offset < high:
-        for message in consumer.consume(1000, timeout=5):
+        for message in consumer.consume(min(1000, high - offset), timeout=5):
             if message.error():
                 raise SystemExit(f"{topic}: {message.error()}")
             offset = message.offset() + 1

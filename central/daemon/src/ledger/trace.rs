@@ -441,7 +441,9 @@ pub(crate) struct TraceQuestion {
 
 const WITHIN_DEFAULT: i64 = 1_000_000_000;
 /// More is a question for the account.
-const WITHIN_MAX: i64 = 3_600_000_000_000;
+const WITHIN_MAX: i64 = 60_000_000_000;
+/// As Kafka's of its topics.
+const TOPIC_BYTES_MAX: usize = 249;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TraceError {
@@ -451,8 +453,10 @@ pub(crate) enum TraceError {
     Site(#[from] efd_shared_model::ids::SiteError),
     #[error("within: {0}")]
     Within(#[from] efd_shared_daemon::units::UnitError),
-    #[error("within {0} is more than an hour: ask `account` for spans")]
+    #[error("within {0} is more than a minute: ask `account` for spans")]
     TooWide(String),
+    #[error("a topic of {0} bytes: {TOPIC_BYTES_MAX} are the most")]
+    TooLong(usize),
 }
 
 impl TraceQuestion {
@@ -465,6 +469,9 @@ impl TraceQuestion {
             until: called,
         };
         let window = Window::parse(named, Some(&self.time), None, utc_now())?;
+        if TOPIC_BYTES_MAX < self.topic.len() {
+            return Err(TraceError::TooLong(self.topic.len()));
+        }
         let within = self.within.as_deref().map(str::parse::<Span>).transpose()?;
         let within = within.map_or(WITHIN_DEFAULT, Span::nanos);
         if WITHIN_MAX < within {

@@ -14,6 +14,7 @@ pub(super) fn names(sought: &str, known: impl IntoIterator<Item = String>) -> Ve
         let holds = !wanted.is_empty() && (found.contains(&wanted) || wanted.contains(&found));
         let distance = match holds {
             true => 0,
+            false if limit < wanted.len().abs_diff(found.len()) => usize::MAX,
             false => distance(wanted.as_bytes(), found.as_bytes()),
         };
         (distance <= limit).then_some((distance, name))

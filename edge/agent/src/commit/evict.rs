@@ -35,6 +35,9 @@ impl Committer {
             self.reducer.give_up();
         }
         for step in steps {
+            if self.state.is_naming && !step.lost.is_empty() {
+                continue;
+            }
             let substitute = self.substitute(&step, room);
             if matches!(substitute, Substitute::Wait) {
                 // What follows is worth more.

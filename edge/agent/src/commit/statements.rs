@@ -65,8 +65,8 @@ impl Statements {
 
 impl Committer {
     /// What fails is tried again the next time.
-    pub(super) fn state(&mut self, now: UtcNanos) {
-        if self.statements.due(now).is_empty() {
+    pub(super) fn state_committed(&mut self, now: UtcNanos) {
+        if self.state.has_given_up || self.statements.due(now).is_empty() {
             return;
         }
         match self.commit_statements(now) {

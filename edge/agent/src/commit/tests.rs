@@ -57,6 +57,7 @@ impl Bench {
             meters: Arc::default(),
             recent: Arc::new(Recent::new(1 << 20)),
             statements: Statements::new(Duration::from_secs(3600)),
+            state: State::default(),
             spare,
             notices: notices_in,
             stop: Stop::new(),
@@ -179,6 +180,29 @@ fn stamps() -> RecordStamps {
 
 fn unlimited() -> Policy {
     Policy::default()
+}
+
+/// What is given up when we are to stop takes all with it that would come after: a snapshot that is newer than it would hide
+/// that it is absent.
+#[test]
+fn nothing_is_stored_after_what_was_given_up() {
+    let mut bench = Bench::new(unlimited());
+    bench.commit(LaneKind::Telemetry, 5, 1);
+    assert_eq!(bench.held(LaneKind::Telemetry), 1);
+    bench.committer.stop.ask("test");
+    let key = bench.committer.store.segments()[0].key.clone();
+    let mut tries = 0;
+    let stored = bench.committer.until_stored("try", |_| {
+        tries += 1;
+        Err(StoreError::NoSegment(key.clone()))
+    });
+    assert_eq!(
+        (stored, tries),
+        (Stored::No, 2),
+        "once more, as room may have been made"
+    );
+    bench.commit(LaneKind::Telemetry, 5, 1);
+    assert_eq!(bench.held(LaneKind::Telemetry), 1);
 }
 
 #[test]

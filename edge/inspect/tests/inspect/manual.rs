@@ -94,6 +94,8 @@ fn told() -> Vec<(String, BTreeSet<String>)> {
 
 /// What a page says to a reader, whichever program renders it.
 fn check(page: &str, commands: &[(String, BTreeSet<String>)]) {
+    // Lines are filled and broken wherever it suits.
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     for (name, options) in commands {
         assert!(
             page.contains(&format!("efd-inspect {name}")),
