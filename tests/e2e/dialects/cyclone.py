@@ -100,8 +100,11 @@ class Source:
 
 
 def wait_for_readers(sources, within=60):
-    until = time.monotonic() + within
-    while lonely := [it.topic for it in sources if not it.writer.get_matched_subscriptions()]:
+    """Each type that a topic has gets a reader, and DDS brings each sample to all of them: a writer begins when all are
+    there. What it sends before its own reader is there, and another is, comes from that one alone."""
+    until, topics = time.monotonic() + within, [it.topic for it in sources]
+    while lonely := [it.topic for it in sources
+                     if len(it.writer.get_matched_subscriptions()) < topics.count(it.topic)]:
         if time.monotonic() > until:
             sys.exit(f"{len(lonely)} of {len(sources)} writers have no reader: {lonely}")
         time.sleep(0.1)

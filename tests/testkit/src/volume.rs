@@ -51,7 +51,10 @@ impl Volume {
         let file = fs::File::create(&image).map_err(failed(&image))?;
         file.set_len(bytes).map_err(failed(&image))?;
         fs::create_dir_all(folder).map_err(failed(folder))?;
-        run("mkfs.ext4", Command::new("mkfs.ext4").arg("-q").arg(&image))?;
+        // As large file systems have them: SQLite takes room for its shared memory by pages of that size, and a smaller block
+        // leaves holes in them, whose use kills the process when the disk is full.
+        let mut mkfs = Command::new("mkfs.ext4");
+        run("mkfs.ext4", mkfs.args(["-q", "-b", "4096"]).arg(&image))?;
         run(
             "mount",
             Command::new("mount")
