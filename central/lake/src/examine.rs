@@ -10,7 +10,9 @@ use std::path::Path;
 use efd_shared_model::RangeSet;
 use efd_shared_model::ids::EpochLane;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use sha2::{Digest, Sha256};
 
 use crate::chain::staged_path;
@@ -244,18 +246,8 @@ impl Rows<'_> {
         columns: &[usize],
         is_ours: bool,
     ) -> Result<(), String> {
-        let text = |error: &dyn fmt::Display| error.to_string();
-        let file = file.try_clone().map_err(|error| text(&error))?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, loaded.clone());
-        let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
-        let reader = builder
-            .with_row_groups(vec![group])
-            .with_projection(mask)
-            .with_batch_size(BATCH_ROWS)
-            .build()
-            .map_err(|error| text(&error))?;
-        for batch in reader {
-            let batch = batch.map_err(|error| text(&error))?;
+        for batch in read_group(file, loaded, group, columns)? {
+            let batch = batch.map_err(|error| error.to_string())?;
             let identities = Identities::of(&batch)?;
             for row in 0..identities.len() {
                 match identities.row(row, self.lanes) {
@@ -274,6 +266,25 @@ impl Rows<'_> {
         }
         Ok(())
     }
+}
+
+/// Some columns of a row group.
+pub(crate) fn read_group(
+    file: &File,
+    loaded: &ArrowReaderMetadata,
+    group: usize,
+    columns: &[usize],
+) -> Result<ParquetRecordBatchReader, String> {
+    let text = |error: &dyn fmt::Display| error.to_string();
+    let file = file.try_clone().map_err(|error| text(&error))?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, loaded.clone());
+    let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
+    let reader = builder
+        .with_row_groups(vec![group])
+        .with_projection(mask)
+        .with_batch_size(BATCH_ROWS)
+        .build();
+    reader.map_err(|error| text(&error))
 }
 
 /// Whether a file says that its rows are the part's. One that says nothing was written anew by another program.

@@ -11,17 +11,16 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use efd_shared_model::{LeapTable, RecordId, Site, TaiNanos, UtcNanos};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::statistics::Statistics;
 
 use crate::chain;
 use crate::error::LakeError;
+use crate::examine::read_group;
 use crate::identity::{Identities, Lanes, columns_in};
 use crate::layout::{commit_path, folder_of};
 use crate::table::TIME;
 
-const BATCH_ROWS: usize = 8192;
 const NANOS_PER_DAY: i64 = 86_400 * 1_000_000_000;
 
 /// A row of the lake.
@@ -164,18 +163,8 @@ impl Seeker<'_> {
                 .max(0)
                 .cast_unsigned();
             if self.may_have(&loaded, group) {
-                let file = file.try_clone().map_err(|error| text(&error))?;
-                let builder =
-                    ParquetRecordBatchReaderBuilder::new_with_metadata(file, loaded.clone());
-                let mask = ProjectionMask::roots(builder.parquet_schema(), columns.iter().copied());
-                let reader = builder
-                    .with_row_groups(vec![group])
-                    .with_projection(mask)
-                    .with_batch_size(BATCH_ROWS)
-                    .build()
-                    .map_err(|error| text(&error))?;
                 let mut row = first_row;
-                for batch in reader {
+                for batch in read_group(&file, &loaded, group, &columns)? {
                     let batch = batch.map_err(|error| text(&error))?;
                     self.take(place, &batch, row)?;
                     row += batch.num_rows() as u64;

@@ -48,15 +48,11 @@ CREATE TABLE blocks (partition TEXT NOT NULL, place INTEGER NOT NULL, lane INTEG
     records INTEGER NOT NULL, sealed_utc INTEGER NOT NULL, taken_utc INTEGER NOT NULL, event_min INTEGER NOT NULL, event_max INTEGER NOT NULL,
     digest INTEGER, PRIMARY KEY (partition, place)) WITHOUT ROWID;
 CREATE INDEX blocks_by_number ON blocks (lane, number);
--- What edges say they have committed; lane: with edge and epoch, datum: as it came.
-CREATE TABLE committed (lane TEXT NOT NULL, first INTEGER NOT NULL, standing TEXT NOT NULL, datum BLOB NOT NULL,
-    PRIMARY KEY (lane, first)) WITHOUT ROWID;
-CREATE INDEX committed_by_standing ON committed (standing);
 ";
 
-/// From version 1, which did not know statements.
-const SINCE_1: &str = "
-ALTER TABLE blocks ADD COLUMN digest INTEGER;
+/// With the tables, or after them in a book of version 1, which did not know statements.
+const STATEMENTS: &str = "
+-- What edges say they have committed; lane: with edge and epoch, datum: as it came.
 CREATE TABLE committed (lane TEXT NOT NULL, first INTEGER NOT NULL, standing TEXT NOT NULL, datum BLOB NOT NULL,
     PRIMARY KEY (lane, first)) WITHOUT ROWID;
 CREATE INDEX committed_by_standing ON committed (standing);
@@ -190,8 +186,13 @@ impl Book {
             VERSION => Ok(()),
             0 | 1 => {
                 let transaction = self.connection.transaction().map_err(&wrong)?;
-                let change = if found == 0 { SCHEMA } else { SINCE_1 };
-                transaction.execute_batch(change).map_err(&wrong)?;
+                let tables = match found {
+                    0 => SCHEMA,
+                    _ => "ALTER TABLE blocks ADD COLUMN digest INTEGER",
+                };
+                for change in [tables, STATEMENTS] {
+                    transaction.execute_batch(change).map_err(&wrong)?;
+                }
                 transaction
                     .pragma_update(None, "user_version", VERSION)
                     .map_err(&wrong)?;

@@ -139,12 +139,8 @@ impl Ledger {
                         .collect::<Result<Vec<_>, _>>()?;
                     let digests = LaneDigest::new(&sealed.id().lane);
                     for (section, known) in block.sections().zip(known) {
-                        for record in section.records() {
-                            tally.add(digests.of(sealed.id().number, record.index));
-                        }
-                        if let Some(known) = known {
-                            self.take_section(&known, sealed.header(), section, &digests);
-                        }
+                        let known = known.as_deref();
+                        tally.union(self.take_section(known, sealed.header(), section, &digests));
                     }
                     self.counters.records += u64::from(sealed.header().records);
                 }
@@ -258,18 +254,25 @@ impl Ledger {
         number
     }
 
+    /// Gives the section's records. Of a stream that is not known they are counted for the block alone.
     fn take_section(
         &mut self,
-        known: &Known,
+        known: Option<&Known>,
         header: &BlockHeader,
         section: Section<'_>,
         digests: &LaneDigest,
-    ) {
+    ) -> Tally {
+        let mut tally = Tally::default();
         for record in section.records() {
+            let digest = digests.of(header.id.number, record.index);
+            tally.add(digest);
+            let Some(known) = known else {
+                continue;
+            };
             let time = record.stamps.event_time;
             let hour = Hour::of(time);
             let count = self.page.hours.entry((known.series, hour)).or_default();
-            count.add(digests.of(header.id.number, record.index));
+            count.add(digest);
             if known.is_of_losses {
                 match Loss::decode(record.datum) {
                     Ok(loss) => self.take_loss(&known.site, header, &loss),
@@ -295,6 +298,7 @@ impl Ledger {
                 self.numbers = numbers;
             }
         }
+        tally
     }
 
     fn number(&mut self, series: SeriesNumber, instance: i64, numbers: &Numbers, time: UtcNanos) {

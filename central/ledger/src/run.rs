@@ -20,8 +20,9 @@ const COMPARE_EVERY: Duration = Duration::from_secs(10);
 /// When stopping, a log that gives nothing must not keep the process.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Follows the log into the book until it `is_stopped`: then it takes what the log has, commits it, and ends. Blocks the thread. `is_drained` as in
-/// [`Ledger::compare`]; `report` sees the ledger after every turn. The log's errors and a full disk are waited for.
+/// Follows the log into the book until it `is_stopped`: then it takes what the log has, commits it, and ends. Blocks the
+/// thread. `is_drained` as in [`Ledger::compare`]; `report` sees the ledger after every turn. The log's errors and a full
+/// disk are waited for.
 pub fn run<L: BlockLog + ?Sized>(
     mut ledger: Ledger,
     log: Arc<L>,

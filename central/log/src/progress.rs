@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use efd_shared_model::ids::EpochLane;
-use efd_shared_model::{RangeSet, SealedBlock};
+use efd_shared_model::{BlockId, RangeSet, SealedBlock};
 use serde_json::{Map, Value, json};
 
 use crate::{BlockLog, Partition, Place};
@@ -32,7 +32,10 @@ impl Progress {
     }
 
     pub fn has(&self, block: &SealedBlock) -> bool {
-        let id = block.id();
+        self.has_block(&block.id())
+    }
+
+    pub fn has_block(&self, id: &BlockId) -> bool {
         self.seen
             .get(&id.lane)
             .is_some_and(|set| set.contains(id.number.0))

@@ -306,21 +306,27 @@ mod embedded {
         assert_eq!(count, 40);
     }
 
-    #[test]
-    fn too_many_bytes_leave_before_their_time_and_never_what_a_consumer_needs() {
-        let folder = tempfile::tempdir().unwrap();
+    /// A block in each.
+    fn of_five_segments(folder: &std::path::Path) -> EmbeddedLog {
         let options = Options {
             segment_bytes_max: 1,
             ..Options::default()
         };
         let clock: fn() -> UtcNanos = || UtcNanos(1_800_000_000_000_000_000);
-        let (log, _) = EmbeddedLog::open(folder.path().to_owned(), options, clock).unwrap();
+        let (log, _) = EmbeddedLog::open(folder.to_owned(), options, clock).unwrap();
         declare(&log);
         for number in 1..=5 {
             log.append(&[(partition(Class::Live), block(1, number))])
                 .unwrap();
         }
         log.maintain();
+        log
+    }
+
+    #[test]
+    fn too_many_bytes_leave_before_their_time_and_never_what_a_consumer_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = of_five_segments(folder.path());
         let taken = Progress {
             places: BTreeMap::from([(partition(Class::Live), Place(5))]),
             ..Progress::default()
@@ -346,18 +352,7 @@ mod embedded {
     #[test]
     fn retention_never_passes_a_consumer_and_never_forgets_what_was_received() {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options {
-            segment_bytes_max: 1,
-            ..Options::default()
-        };
-        let clock: fn() -> UtcNanos = || UtcNanos(1_800_000_000_000_000_000);
-        let (log, _) = EmbeddedLog::open(folder.path().to_owned(), options, clock).unwrap();
-        declare(&log);
-        for number in 1..=5 {
-            log.append(&[(partition(Class::Live), block(1, number))])
-                .unwrap();
-        }
-        log.maintain();
+        let log = of_five_segments(folder.path());
         let behind = Progress {
             places: BTreeMap::from([(partition(Class::Live), Place(3))]),
             ..Progress::default()

@@ -9,7 +9,7 @@ use efd_central_lake::{REJECTED_TOPIC, RowFound, seek, time_of};
 use efd_central_ledger::{Book, Gap, Neighbour, Publisher, Sighting, Sought, Trace};
 use efd_central_log::Progress;
 use efd_shared_daemon::clock::{monotonic_now, utc_now};
-use efd_shared_model::{BlockId, EventTimeOrigin, RecordId, UtcNanos};
+use efd_shared_model::{EventTimeOrigin, RecordId, UtcNanos};
 use serde_json::{Value as Json, json};
 
 use super::Desk;
@@ -104,7 +104,7 @@ impl Desk {
             }));
         }
         Ok(
-            match lake.settled().map(|progress| has(&progress, id.block)) {
+            match lake.settled().map(|progress| progress.has_block(&id.block)) {
                 Some(true) => json!({
                     "state": "missing", "why": "a commit says that it is there: `efd-central account --verify` puts it back",
                 }),
@@ -148,11 +148,6 @@ fn span(sought: &Sought) -> (UtcNanos, UtcNanos) {
     (time.saturating_sub(*within), time.saturating_add(*within))
 }
 
-fn has(progress: &Progress, block: BlockId) -> bool {
-    let numbers = progress.seen.get(&block.lane);
-    numbers.is_some_and(|numbers| numbers.contains(block.number.0))
-}
-
 /// `progress`: the inner is `None` where another process runs the feed.
 fn in_feed(
     found: &efd_central_feed::Found,
@@ -175,7 +170,11 @@ fn in_feed(
             found.read
         ),
     };
-    match progress.map(|progress| progress.as_ref().map(|progress| has(progress, id.block))) {
+    match progress.map(|progress| {
+        progress
+            .as_ref()
+            .map(|progress| progress.has_block(&id.block))
+    }) {
         Some(Some(false)) => {
             json!({ "state": "not_yet", "why": format!("the feed has not settled its block; {looked}") })
         }

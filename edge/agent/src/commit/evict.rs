@@ -277,23 +277,33 @@ impl Committer {
         if losses.is_empty() {
             return Ok(());
         }
-        self.declare_epoch()?;
         let now = utc_now();
         let mut builder = BlockBuilder::new();
         for loss in losses {
             record_loss(&mut builder, loss, now);
         }
-        let lane = Lane::new(LaneKind::Losses);
-        let number = self.next_number(lane);
-        let blocks: Vec<SealedBlock> = self.seal(lane, &mut builder).into_iter().collect();
-        self.store
-            .append(&lane_name(LaneKind::Losses), &blocks, None, now)?;
-        self.next.insert(lane, number.next());
+        self.commit_losses(&mut builder, now)?;
         let named: Vec<_> = losses
             .iter()
             .map(|loss| (loss.reason, named_samples(loss)))
             .collect();
         self.meters.losses_named(&named, now);
+        Ok(())
+    }
+
+    /// A block of the lane `losses` beside those of batches, durable when this returns.
+    pub(super) fn commit_losses(
+        &mut self,
+        builder: &mut BlockBuilder,
+        now: UtcNanos,
+    ) -> Result<(), StoreError> {
+        self.declare_epoch()?;
+        let lane = Lane::new(LaneKind::Losses);
+        let number = self.next_number(lane);
+        let blocks: Vec<SealedBlock> = self.seal(lane, builder).into_iter().collect();
+        self.store
+            .append(&lane_name(LaneKind::Losses), &blocks, None, now)?;
+        self.next.insert(lane, number.next());
         self.announce(&blocks, now);
         Ok(())
     }

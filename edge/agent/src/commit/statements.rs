@@ -5,12 +5,12 @@
 //! at every session what it has of each lane, so those blocks are compared then.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use efd_shared_model::{BlockBuilder, Committed, Lane, LaneKind, SealedBlock, UtcNanos};
-use efd_shared_store::StoreError;
+use efd_shared_model::{BlockBuilder, Committed, Lane, SealedBlock, UtcNanos};
 
-use super::{Committer, lane_name};
+use super::Committer;
 use crate::intake::record_committed;
 
 #[derive(Debug)]
@@ -35,16 +35,16 @@ impl Statements {
     }
 
     pub fn add(&mut self, block: &SealedBlock, committed: UtcNanos) {
-        let lane = block.id().lane.lane;
-        let open = self.open.entry(lane);
         let of_block = || Committed::of(block, committed);
-        let mut is_news = false;
-        let open = open.or_insert_with(|| {
-            is_news = true;
-            of_block()
-        });
-        if !is_news && !open.extend(block, committed) {
-            self.due.push(std::mem::replace(open, of_block()));
+        match self.open.entry(block.id().lane.lane) {
+            Entry::Vacant(new) => {
+                new.insert(of_block());
+            }
+            Entry::Occupied(mut open) => {
+                if !open.get_mut().extend(block, committed) {
+                    self.due.push(open.insert(of_block()));
+                }
+            }
         }
     }
 
@@ -69,7 +69,11 @@ impl Committer {
         if self.state.has_given_up || self.statements.due(now).is_empty() {
             return;
         }
-        match self.commit_statements(now) {
+        let mut builder = BlockBuilder::new();
+        for committed in &self.statements.due {
+            record_committed(&mut builder, committed, now);
+        }
+        match self.commit_losses(&mut builder, now) {
             Ok(()) => self.statements.said(),
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
@@ -77,30 +81,14 @@ impl Committer {
             ),
         }
     }
-
-    fn commit_statements(&mut self, now: UtcNanos) -> Result<(), StoreError> {
-        self.declare_epoch()?;
-        let mut builder = BlockBuilder::new();
-        for committed in &self.statements.due {
-            record_committed(&mut builder, committed, now);
-        }
-        let lane = Lane::new(LaneKind::Losses);
-        let number = self.next_number(lane);
-        let blocks: Vec<SealedBlock> = self.seal(lane, &mut builder).into_iter().collect();
-        self.store
-            .append(&lane_name(LaneKind::Losses), &blocks, None, now)?;
-        self.next.insert(lane, number.next());
-        self.announce(&blocks, now);
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use efd_shared_model::block::Codec;
     use efd_shared_model::{
-        BlockNumber, ClockState, EdgeId, EpochId, EpochLane, EventTimeOrigin, RecordStamps,
-        StreamNumber,
+        BlockNumber, ClockState, EdgeId, EpochId, EpochLane, EventTimeOrigin, LaneKind,
+        RecordStamps, StreamNumber,
     };
 
     use super::*;
